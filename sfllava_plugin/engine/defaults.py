@@ -1,0 +1,46 @@
+"""Defaults that follow from a model directory's own configuration, set where the user left them unset.
+
+vLLM keeps a map from architecture to a class that may complete the model's configuration
+(vllm/model_executor/models/config.py). The number of frames belongs there: vLLM's own default, 32, would reach the
+loader otherwise.
+"""
+
+from typing import TYPE_CHECKING
+
+from sfllava_plugin.engine.settings import VideoSettings
+from sfllava_plugin.model_directory import ARCHITECTURE
+
+if TYPE_CHECKING:
+    from vllm.config import ModelConfig
+
+
+def register() -> None:
+    """Enter the defaults of our architecture."""
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
+
+    class SlowFastLlavaDefaults(VerifyAndUpdateConfig):
+        @staticmethod
+        def verify_and_update_model_config(model_config: "ModelConfig") -> None:
+            complete(model_config)
+
+    MODELS_CONFIG_MAP.setdefault(ARCHITECTURE, SlowFastLlavaDefaults)
+
+
+def complete(model_config: "ModelConfig") -> None:
+    """Give the video loader its frame count and size.
+
+    Raises:
+        ValueError: pathways or frames do not exist, or leave no token for a question.
+    """
+    settings = VideoSettings.read(model_config.hf_config)
+    # None when the user switched every modality off and the model runs on text alone.
+    if model_config.multimodal_config is None:
+        return
+    video = model_config.multimodal_config.media_io_kwargs.setdefault("video", {})
+    frames = video.setdefault("num_frames", settings.frames)
+    video.setdefault("image_size", settings.image_size)
+    if (tokens := settings.video_tokens(max(frames, 1))) >= model_config.max_model_len:
+        raise ValueError(
+            f"{frames} frames through {settings.pathways} take {tokens} tokens, and the context is "
+            f"{model_config.max_model_len}: take fewer frames, a coarser pathway or a larger --max-model-len"
+        )

@@ -1,0 +1,281 @@
+"""Which frames of a video the model sees, and reading them: uint8 [T, S, S, 3].
+
+Frames are taken evenly over the whole video and resized to squares, as in the evaluation of
+SlowFast-LLaVA (arXiv 2407.15841). Knows videos as files, as bytes and as folders of images;
+decoding itself is in decoders.py. Does not know where videos come from (fetching is the server's
+business), how pixels are normalised, which frames are slow or fast, or any model.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .decoders import (
+    MAX_PIXELS,
+    DecodeError,
+    DecordReader,
+    Miscount,
+    OpenCVReader,
+    VideoError,
+    as_file,
+    looks_like_video,
+)
+
+__all__ = [
+    "MAX_FRAMES",
+    "MAX_PIXELS",
+    "Video",
+    "VideoError",
+    "read_video",
+    "resize_frames",
+    "sample_indices",
+]
+
+MAX_FRAMES = 1024
+
+# What a file is told apart by.
+_HEAD = 1024
+
+# Decoded frames that wait for the resize, at most: bounds the memory that 4K video takes.
+_BYTES_WAITING = 64 * 2**20
+_RESIZE_THREADS = min(4, os.cpu_count() or 1)
+
+_IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# Named because PIL goes by content, and some of what it opens runs other programs (EPS).
+_IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+
+@dataclass(frozen=True)
+class Video:
+    """The sampled frames of one video.
+
+    Attributes:
+        frames: uint8 [T, S, S, 3], RGB, C-contiguous.
+        indices: T source frame numbers, rising, repeats kept.
+        total_frames: source frames that can be decoded.
+        fps: source frames per second, 0.0 when unknown.
+        decoder: "decord", "opencv" or "images".
+    """
+
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    total_frames: int
+    fps: float
+    decoder: str
+
+
+def sample_indices(total_frames: int, num_frames: int) -> list[int]:
+    """Source frames to show: the middles of min(total_frames, num_frames) equal parts of the video.
+
+    The arithmetic, rounding half to even included, is that of the program released with arXiv
+    2407.15841. Frames repeat in very short videos: sample_indices(2, 50) is [0, 0].
+
+    Raises:
+        VideoError: either number is below 1.
+    """
+    if total_frames < 1 or num_frames < 1:
+        raise VideoError(
+            f"cannot take {num_frames} of {total_frames} frames; both must be 1 or more"
+        )
+    parts = min(total_frames, num_frames)
+    length = (total_frames - 1) / parts
+    return [(round(length * i) + round(length * (i + 1))) // 2 for i in range(parts)]
+
+
+def read_video(source: str | os.PathLike | bytes, *, num_frames: int, image_size: int) -> Video:
+    """Samples, decodes and resizes one video.
+
+    Frame counts in headers are not trusted: the frames are those that sampling what really decodes
+    gives.
+
+    Args:
+        source: path of a video file; path of a folder of images (sorted by name, one frame each,
+            other files passed over); or the bytes of a video file.
+        num_frames: frames wanted, 1 to MAX_FRAMES. A shorter video yields fewer.
+        image_size: S, the side of the frames in pixels.
+
+    Raises:
+        VideoError: nothing readable, frames of more than MAX_PIXELS, or numbers out of range.
+    """
+    is_bytes = isinstance(source, (bytes, bytearray, memoryview))
+    name = "the video" if is_bytes else _printable(os.fsdecode(source))
+    if not 1 <= num_frames <= MAX_FRAMES:
+        raise VideoError(f"{name}: {num_frames} frames wanted; ask for 1 to {MAX_FRAMES}")
+    if is_bytes:
+        _check_head(source[:_HEAD], name)
+        with as_file(source) as path:
+            return _read_file(path, name, num_frames, image_size)
+    path = os.fsdecode(source)
+    if os.path.isdir(path):
+        return _read_folder(path, name, num_frames, image_size)
+    _check_head(_head_of_file(path, name), name)
+    # Absolute, so that FFmpeg takes no file name for a URL.
+    return _read_file(os.path.abspath(path), name, num_frames, image_size)
+
+
+def resize_frames(frames, image_size: int) -> np.ndarray:
+    """Frames as RGB squares: aspect ratio ignored, PIL bicubic. Those already S x S do not change.
+
+    Args:
+        frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3],
+            [H, W, 4] (alpha is dropped) or [H, W], of any sizes. They become RGB before the resize.
+        image_size: S, the side of the frames in pixels.
+
+    Returns:
+        uint8 [T, S, S, 3].
+
+    Raises:
+        VideoError: no frame, one that is not a uint8 image, or S below 1.
+    """
+    for frame in frames:
+        if isinstance(frame, Image.Image):
+            frame.load()  # here, because two threads must not load one image
+    return _resize_all(frames, len(frames), image_size, "the frames")
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
+
+
+def _head_of_file(path: str, name: str) -> bytes:
+    if not os.path.exists(path):
+        raise VideoError(f"{name} does not exist; check the path")
+    if not os.path.isfile(path):
+        raise VideoError(f"{name} is neither a file nor a folder; give a video file")
+    try:
+        with open(path, "rb") as file:
+            return file.read(_HEAD)
+    except OSError as error:
+        raise VideoError(f"{name} cannot be opened: {error.strerror}; check its rights") from None
+
+
+def _check_head(head: bytes, name: str) -> None:
+    if not head:
+        raise VideoError(f"{name} is empty; copy or download it again")
+    if not looks_like_video(bytes(head)):
+        raise VideoError(f"{name} is text or audio, not a video; give a video file")
+
+
+def _check_pixels(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise VideoError(
+            f"{name} has frames of {width}x{height} pixels, the limit is {MAX_PIXELS} pixels; give a smaller version"
+        )
+
+
+def _read_file(path: str, name: str, num_frames: int, image_size: int) -> Video:
+    try:
+        # OpenCV opens it even for decord: that takes milliseconds, and decord tells no frame size
+        # before it decodes.
+        opencv = OpenCVReader(path)
+        _check_pixels(opencv.width, opencv.height, name)
+        try:
+            return _sample(DecordReader(path, opencv), name, num_frames, image_size)
+        except DecodeError:
+            return _sample(opencv, name, num_frames, image_size)
+    except DecodeError:
+        raise VideoError(
+            f"{name}: no video frame can be decoded; check that it is a whole video file, or "
+            "convert it (ffmpeg -i VIDEO -c:v libx264 NEW.mp4)"
+        ) from None
+
+
+def _sample(reader, name: str, num_frames: int, image_size: int) -> Video:
+    while reader.count > 0:
+        indices = sample_indices(reader.count, num_frames)
+        try:
+            frames = _assemble(reader.frames, indices, image_size, name)
+        except Miscount:  # at most once: then the count is known
+            continue
+        return Video(frames, tuple(indices), reader.count, reader.fps, reader.name)
+    raise DecodeError("no frame")
+
+
+def _read_folder(path: str, name: str, num_frames: int, image_size: int) -> Video:
+    try:
+        files = sorted(entry for entry in os.listdir(path) if _is_image_name(entry))
+    except OSError as error:
+        raise VideoError(f"{name} cannot be opened: {error.strerror}; check its rights") from None
+    if not files:
+        raise VideoError(f"{name} is a folder without images; give a video, or a folder of frames")
+    indices = sample_indices(len(files), num_frames)
+
+    def open_files(wanted: list[int]) -> list[Path]:
+        return [Path(path, files[index]) for index in wanted]
+
+    frames = _assemble(open_files, indices, image_size, name)
+    return Video(frames, tuple(indices), len(files), 0.0, "images")
+
+
+def _is_image_name(name: str) -> bool:
+    return Path(name).suffix.lower() in _IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def _assemble(
+    read: Callable[[list[int]], Iterable], indices: list[int], image_size: int, name: str
+) -> np.ndarray:
+    """The frames numbered `indices`; a repeated one is read and resized once."""
+    wanted, places = np.unique(indices, return_inverse=True)
+    frames = _resize_all(read(wanted.tolist()), len(wanted), image_size, name)
+    return frames if len(wanted) == len(indices) else frames[places]
+
+
+def _resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
+    """Resizes frames in threads (PIL lets go of the GIL) while the next are being decoded."""
+    if count < 1 or image_size < 1:
+        raise VideoError(
+            f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more"
+        )
+    resized = np.empty((count, image_size, image_size, 3), np.uint8)
+    waiting: deque[tuple[Future, int]] = deque()
+    held = 0
+    with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
+        for position, frame in enumerate(frames):
+            size = getattr(frame, "nbytes", 0)
+            waiting.append((pool.submit(_resize_into, resized[position], frame), size))
+            held += size
+            while held > _BYTES_WAITING:
+                oldest, size = waiting.popleft()
+                oldest.result()
+                held -= size
+        for future, _ in waiting:
+            future.result()
+    return resized
+
+
+def _resize_into(slot: np.ndarray, frame) -> None:
+    image = _open_image(frame) if isinstance(frame, Path) else _to_rgb(frame)
+    side = slot.shape[0]
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
+    slot[...] = np.asarray(image)
+
+
+def _to_rgb(frame) -> Image.Image:
+    if not isinstance(frame, Image.Image):
+        frame = np.asarray(frame)
+        is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))
+        if frame.dtype != np.uint8 or not is_image or frame.size == 0:
+            raise VideoError(
+                f"a frame is {frame.dtype} {list(frame.shape)}; give uint8 [height, width, 3]"
+            )
+        frame = Image.fromarray(frame)
+    return frame if frame.mode == "RGB" else frame.convert("RGB")
+
+
+def _open_image(path: Path) -> Image.Image:
+    name = _printable(str(path))
+    try:
+        with Image.open(path, formats=_IMAGE_FORMATS) as image:
+            _check_pixels(image.width, image.height, name)
+            return image.convert("RGB")
+    except VideoError:
+        raise
+    except Exception:  # PIL's readers raise much besides OSError
+        raise VideoError(f"{name} cannot be read as an image; replace or remove it") from None

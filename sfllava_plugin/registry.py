@@ -1,0 +1,219 @@
+"""registry.yaml and the user's second file: every model by name, as validated, immutable entries.
+
+A user's file is named by the environment variable ``SFLLAVA_REGISTRY``; a name in it wins over the packaged one.
+
+This module knows names and settings. It does not open checkpoints and does not know vLLM.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from sfllava_plugin.frames import MAX_FRAMES
+from sfllava_plugin.pathways import DEFAULT, Single, SlowFast, parse
+from sfllava_plugin.prompts import FAMILIES
+
+#: Names the user's own registry file.
+USER_FILE = "SFLLAVA_REGISTRY"
+
+
+class RegistryError(ValueError):
+    """A registry file that cannot be used, or a model that is in none."""
+
+
+def _family(name: str | None) -> str | None:
+    if name is not None and name not in tuple(FAMILIES):
+        raise ValueError(f"unknown prompts {name!r}: use one of {', '.join(FAMILIES)}")
+    return name
+
+
+class Entry(BaseModel):
+    """One model: a checkpoint and how SlowFast-LLaVA is set up on it. Fields are explained in registry.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    name: str
+    checkpoint: str
+    revision: str | None = None
+    layout: Literal["hf", "original"] | None = None
+    frames: int = Field(default=50, ge=1, le=MAX_FRAMES, strict=True)
+    pathways: Annotated[
+        SlowFast | Single,
+        BeforeValidator(parse),
+        PlainSerializer(str),
+    ] = DEFAULT
+    prompts: Annotated[str | None, BeforeValidator(_family)] = None
+    max_model_len: int | None = Field(default=4096, ge=1, strict=True)
+    aliases: tuple[str, ...] = ()
+    engine: dict[str, Any] = Field(default_factory=dict)
+
+
+class Registry:
+    """Entries by name and alias."""
+
+    def __init__(self, entries: dict[str, Entry]):
+        self._entries = entries
+        self._by_name = {alias: entry for entry in entries.values() for alias in entry.aliases}
+        self._by_name |= entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def find(self, name: str) -> Entry | None:
+        """The entry with this name or alias, or None."""
+        return self._by_name.get(name)
+
+    def get(self, name: str) -> Entry:
+        """The entry with this name or alias.
+
+        Raises:
+            RegistryError: there is none; the message lists what there is.
+        """
+        if (entry := self.find(name)) is None:
+            raise RegistryError(f"unknown model {name!r}: use one of {', '.join(self._by_name)}")
+        return entry
+
+
+def load() -> Registry:
+    """The packaged registry with the user's entries over it.
+
+    Raises:
+        RegistryError: a file is missing, is not YAML, or holds something that does not belong there.
+    """
+    user_file = os.environ.get(USER_FILE)
+    return _load(_stamp(packaged_file()), _stamp(Path(user_file).expanduser()) if user_file else None)
+
+
+def packaged_file() -> Path:
+    """registry.yaml: inside an installed package, or at the top of a checkout."""
+    inside = Path(__file__).with_name("registry.yaml")
+    return inside if inside.exists() else Path(__file__).parent.parent / "registry.yaml"
+
+
+def _stamp(path: Path) -> tuple[Path, int]:
+    try:
+        return path, path.stat().st_mtime_ns
+    except OSError as error:
+        raise RegistryError(f"{path}: no such registry file (named by {USER_FILE})") from error
+
+
+@cache
+def _load(packaged: tuple[Path, int], user: tuple[Path, int] | None) -> Registry:
+    entries = _read(packaged[0])
+    if user:
+        own = _read(user[0])
+        taken = {name for entry in own.values() for name in (entry.name, *entry.aliases)}
+        entries = {
+            name: entry.model_copy(update={"aliases": tuple(alias for alias in entry.aliases if alias not in taken)})
+            for name, entry in entries.items()
+            if name not in taken
+        }
+        entries |= own
+    return Registry(entries)
+
+
+def _read(path: Path) -> dict[str, Entry]:
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RegistryError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    models = _models(path, root)
+    entries: dict[str, Entry] = {}
+    owners: dict[str, str] = {}
+    for key, node in models.value:
+        entry = _entry(path, key.value, node)
+        for name in (entry.name, *entry.aliases):
+            if name in owners:
+                raise RegistryError(
+                    f"{path}, line {_line(key)}: the name {name!r} is already taken by {owners[name]!r}"
+                )
+            owners[name] = entry.name
+        entries[entry.name] = entry
+    return entries
+
+
+def _models(path: Path, root: yaml.Node | None) -> yaml.MappingNode:
+    if not isinstance(root, yaml.MappingNode):
+        raise RegistryError(f"{path}: a registry is a mapping with the key models")
+    _refuse_repeats(path, root)
+    for key, _ in root.value:
+        if key.value != "models":
+            raise RegistryError(f"{path}, line {_line(key)}: unknown key {key.value!r}: use models")
+    if not root.value:
+        raise RegistryError(f"{path}: the key models is missing")
+    key, node = root.value[0]
+    if not isinstance(node, yaml.MappingNode):
+        raise RegistryError(f"{path}, line {_line(key)}: models must map names to settings")
+    return node
+
+
+def _entry(path: Path, name: str, node: yaml.Node) -> Entry:
+    if not isinstance(node, yaml.MappingNode):
+        raise RegistryError(f"{path}, line {_line(node)}: {name} must map settings to values")
+    _refuse_repeats(path, node)
+    try:
+        settings = yaml.SafeLoader("").construct_document(node)
+    except (yaml.YAMLError, ValueError) as error:
+        problem = getattr(error, "problem", None) or error
+        raise RegistryError(f"{path}, line {_line(node)}: {name}: {problem}") from error
+    if "name" in settings:
+        key = _find(node, ("name",))
+        raise RegistryError(
+            f"{path}, line {_line(key)}: {name}: unknown key 'name': use one of {_known()}"
+        )
+    if isinstance(settings.get("checkpoint"), str):
+        settings["checkpoint"] = _checkpoint(path, settings["checkpoint"])
+    try:
+        return Entry.model_validate(settings | {"name": name})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where, message = problem["loc"], problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key {where[-1]!r}: use one of {_known()}"
+        elif problem["type"] == "missing":
+            message = f"the key {where[0]!r} is missing"
+        else:
+            message = f"{'.'.join(str(part) for part in where)}: {message}"
+        line = _line(_find(node, where))
+        raise RegistryError(f"{path}, line {line}: {name}: {message}") from error
+
+
+def _known() -> str:
+    return ", ".join(field for field in Entry.model_fields if field != "name")
+
+
+def _refuse_repeats(path: Path, node: yaml.MappingNode) -> None:
+    """YAML forbids a key twice in one mapping; PyYAML keeps the last in silence."""
+    seen = set()
+    for key, _ in node.value:
+        if str(key.value) in seen:
+            raise RegistryError(f"{path}, line {_line(key)}: the key {key.value!r} is there twice")
+        seen.add(str(key.value))
+
+
+def _checkpoint(path: Path, checkpoint: str) -> str:
+    """A folder is meant relative to the file that names it; anything else is a hub repository."""
+    folder = path.resolve().parent / Path(checkpoint).expanduser()
+    return str(folder) if folder.is_dir() or checkpoint.startswith((".", "/", "~")) else checkpoint
+
+
+def _find(node: yaml.Node, where: tuple) -> yaml.Node:
+    """The key that a validation error speaks of, or the nearest node above it."""
+    for part in where:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == part]
+            if not found:
+                return node
+            key, node = found[0]
+            if not isinstance(node, yaml.CollectionNode):
+                return key
+    return node
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1
