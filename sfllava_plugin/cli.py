@@ -71,12 +71,13 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer and what it came from as JSON.")] = False,
 ) -> None:
     """Ask one question about one video."""
+    from sfllava_plugin.frames import read_video
+
     arguments = _engine_arguments(engine_args)
     _quiet()
     runner = _runner()
-    # Before the engine is started: a missing file should not cost a minute.
-    if not Path(video).exists():
-        raise ValueError(f"{video}: no such video file or folder of images")
+    # Before the engine is started: a video that cannot be read should not cost a minute.
+    read_video(video, num_frames=1, image_size=1)
     # One question does not pay for compiling.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)
     answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens))

@@ -33,6 +33,9 @@ _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 # that goes further past the true end than that never returns.
 _DECORD_MAX_SKIP = 100
 
+# decord takes memory for as many frames as the header claims, and without it kills the process.
+_DECORD_MAX_FRAMES = 10_000_000
+
 
 class VideoError(ValueError):
     """A video that cannot be read as asked. The message: one line, which video, what to do."""
@@ -167,7 +170,7 @@ class DecordReader:
 
     def __init__(self, path: str, opencv: OpenCVReader):
         decord = _decord()
-        if decord is None or not _has_index(path):
+        if decord is None or not _has_index(path) or opencv.count > _DECORD_MAX_FRAMES:
             raise DecodeError("not for decord")
         try:
             # Any frame that decord had to make up is an error; 0 would mean no limit.
@@ -196,6 +199,8 @@ class DecordReader:
             DecodeError: decord fails, or made a frame up.
         """
         at = 0
+        if wanted and wanted[0] > 0:
+            self._frame(0, 0)  # decord reports a missing frame only after one that it has returned
         for index in wanted:
             yield self._frame(index, at)
             at = index

@@ -80,9 +80,7 @@ def sample_indices(total_frames: int, num_frames: int) -> list[int]:
         VideoError: either number is below 1.
     """
     if total_frames < 1 or num_frames < 1:
-        raise VideoError(
-            f"cannot take {num_frames} of {total_frames} frames; both must be 1 or more"
-        )
+        raise VideoError(f"cannot take {num_frames} of {total_frames} frames; both must be 1 or more")
     parts = min(total_frames, num_frames)
     length = (total_frames - 1) / parts
     return [(round(length * i) + round(length * (i + 1))) // 2 for i in range(parts)]
@@ -164,9 +162,8 @@ def _check_head(head: bytes, name: str) -> None:
 
 def _check_pixels(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
-        raise VideoError(
-            f"{name} has frames of {width}x{height} pixels, the limit is {MAX_PIXELS} pixels; give a smaller version"
-        )
+        limit = f"the limit is {MAX_PIXELS} pixels"
+        raise VideoError(f"{name} has frames of {width}x{height}, {limit}; give a smaller version")
 
 
 def _read_file(path: str, name: str, num_frames: int, image_size: int) -> Video:
@@ -217,9 +214,7 @@ def _is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in _IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def _assemble(
-    read: Callable[[list[int]], Iterable], indices: list[int], image_size: int, name: str
-) -> np.ndarray:
+def _assemble(read: Callable[[list[int]], Iterable], indices: list[int], image_size: int, name: str) -> np.ndarray:
     """The frames numbered `indices`; a repeated one is read and resized once."""
     wanted, places = np.unique(indices, return_inverse=True)
     frames = _resize_all(read(wanted.tolist()), len(wanted), image_size, name)
@@ -229,9 +224,7 @@ def _assemble(
 def _resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
     """Resizes frames in threads (PIL lets go of the GIL) while the next are being decoded."""
     if count < 1 or image_size < 1:
-        raise VideoError(
-            f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more"
-        )
+        raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
     resized = np.empty((count, image_size, image_size, 3), np.uint8)
     waiting: deque[tuple[Future, int]] = deque()
     held = 0
@@ -262,9 +255,7 @@ def _to_rgb(frame) -> Image.Image:
         frame = np.asarray(frame)
         is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))
         if frame.dtype != np.uint8 or not is_image or frame.size == 0:
-            raise VideoError(
-                f"a frame is {frame.dtype} {list(frame.shape)}; give uint8 [height, width, 3]"
-            )
+            raise VideoError(f"a frame is {frame.dtype} {list(frame.shape)}; give uint8 [height, width, 3]")
         frame = Image.fromarray(frame)
     return frame if frame.mode == "RGB" else frame.convert("RGB")
 

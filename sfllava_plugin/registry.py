@@ -163,9 +163,7 @@ def _entry(path: Path, name: str, node: yaml.Node) -> Entry:
         raise RegistryError(f"{path}, line {_line(node)}: {name}: {problem}") from error
     if "name" in settings:
         key = _find(node, ("name",))
-        raise RegistryError(
-            f"{path}, line {_line(key)}: {name}: unknown key 'name': use one of {_known()}"
-        )
+        raise RegistryError(f"{path}, line {_line(key)}: {name}: unknown key 'name': use one of {_known()}")
     if isinstance(settings.get("checkpoint"), str):
         settings["checkpoint"] = _checkpoint(path, settings["checkpoint"])
     try:

@@ -82,4 +82,3 @@ def _has_marker(folder: Path) -> bool:
     if not path.exists():
         return False
     return any(token["content"] == VIDEO_MARKER for token in read_json(path).get("added_tokens", []))
-

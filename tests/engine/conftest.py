@@ -1,0 +1,68 @@
+"""Engines for the tests: in this process, in float32, one for each checkpoint and setting, kept for the session."""
+
+import os
+
+# Before vllm is imported.
+os.environ.update(
+    VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    VLLM_CPU_KVCACHE_SPACE="1",
+    VLLM_CPU_OMP_THREADS_BIND="nobind",
+    VLLM_LOGGING_LEVEL="ERROR",
+    VLLM_NO_USAGE_STATS="1",
+)
+
+import json
+
+import pytest
+from PIL import Image
+
+from examples.random_checkpoint import REAL_GRID, write_checkpoint
+from sfllava_plugin.frames import read_video
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """checkpoints(family, layout): the folder of a random checkpoint of real geometry."""
+    written = {}
+
+    def write(family="vicuna", layout="hf"):
+        if (family, layout) not in written:
+            folder = tmp_path_factory.mktemp(f"{family}-{layout}")
+            written[family, layout] = write_checkpoint(folder, family=family, layout=layout, geometry=REAL_GRID)
+        return written[family, layout]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def runners(checkpoints):
+    """runners(family, layout, **engine arguments): an engine in float32."""
+    from sfllava_plugin.engine.runner import Runner
+
+    started = {}
+
+    def start(family="vicuna", layout="hf", **arguments):
+        key = json.dumps([family, layout, arguments], sort_keys=True)
+        if key not in started:
+            settings = {"dtype": "float32", "enforce_eager": True} | arguments
+            started[key] = Runner(str(checkpoints(family, layout)), settings)
+        return started[key]
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def clips(bikes, tmp_path_factory):
+    """clips(T): a video of exactly T frames of a real clip, as a folder of images."""
+    written = {}
+    source = read_video(bikes, num_frames=60, image_size=120).frames
+
+    def write(count):
+        if count not in written:
+            folder = tmp_path_factory.mktemp(f"frames-{count}")
+            for i in range(count):
+                Image.fromarray(source[i * len(source) // count]).save(folder / f"{i:04}.png")
+            written[count] = folder
+        return str(written[count])
+
+    return write

@@ -1,0 +1,33 @@
+"""What several engine tests ask: the model inside an engine, and whether two greedy answers are the same."""
+
+from tests import reference
+
+#: What slowfast.md section 6 allows in float32.
+FEATURES, LOGPROBS, MARGIN = 1e-4, 1e-3, 1e-3
+
+
+def model_of(runner):
+    """The torch module in the engine's worker."""
+    return runner.engine.llm_engine.model_executor.driver_worker.worker.model_runner.model
+
+
+def expected_answer(folder, runner, question, frames, notation):
+    """The prompt's token ids and the greedy answer, recomputed without the package and without vLLM."""
+    tokenizer = runner.engine.get_tokenizer()
+    prompt = runner.prompt(question.text, question.options)
+    # The reference tokenises text as a program does that has no chat template: it adds the first token itself.
+    ids = reference.prompt_token_ids(tokenizer, prompt.removeprefix(tokenizer.bos_token or "\0"))
+    features = reference.video_features(folder, frames, notation)
+    marker = tokenizer.convert_tokens_to_ids("<image>")
+    expanded = [token for i in ids for token in ([marker] * len(features) if i is None else [i])]
+    return expanded, reference.greedy(folder, ids, features, question.max_tokens)
+
+
+def assert_same_answer(answer, expected_ids, expected):
+    """Prompt token ids, first log-probabilities and greedy tokens up to a step that is a toss-up."""
+    assert answer.prompt_token_ids == expected_ids
+    for top in answer.logprobs:
+        assert abs(top["logprob"] - expected.first_logprobs[top["token_id"]].item()) < LOGPROBS
+    sure = next((i for i, margin in enumerate(expected.margins) if margin < MARGIN), len(expected.margins))
+    assert sure > 0, "the reference's first step is a toss-up: choose another seed"
+    assert answer.token_ids[:sure] == expected.token_ids[:sure]

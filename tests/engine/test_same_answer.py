@@ -1,0 +1,104 @@
+"""An answer does not depend on company, caches, chunks or the layout the weights came in."""
+
+import pytest
+import torch
+
+from sfllava_plugin.engine.video_loader import metadata
+from sfllava_plugin.frames import read_video
+from tests.engine.support import model_of
+
+QUESTIONS = ["What is happening?", "Who is there, and why?", "What is the weather like in the second half?"]
+
+
+@pytest.fixture
+def ask(bikes):
+    """ask(runner, questions, clip): greedy token ids of each, submitted together."""
+    from vllm import SamplingParams
+
+    def submit(runner, questions, clip=bikes):
+        video = read_video(clip, num_frames=50, image_size=336)
+        prompts = [
+            {"prompt": runner.prompt(text), "multi_modal_data": {"video": [(video.frames, metadata(video))]}}
+            for text in questions
+        ]
+        # The template wrote the first token already.
+        sampling = SamplingParams(temperature=0, max_tokens=16)
+        kwargs = {"add_special_tokens": False}
+        return runner.engine.generate(prompts, sampling, use_tqdm=False, tokenization_kwargs=kwargs)
+
+    return submit
+
+
+def token_ids(outputs):
+    return [list(output.outputs[0].token_ids) for output in outputs]
+
+
+@pytest.fixture
+def tower_runs(runners, monkeypatch):
+    """How often the tower ran, as a list of frame counts."""
+    model = model_of(runners())
+    runs = []
+    original = model._hidden
+    monkeypatch.setattr(model, "_hidden", lambda frames: runs.append(len(frames)) or original(frames))
+    return runs
+
+
+def test_both_layouts(runners, ask):
+    answers = [token_ids(ask(runners(layout=layout), QUESTIONS)) for layout in ("hf", "original")]
+    assert answers[0] == answers[1]
+
+
+def test_both_layouts_say_the_same_text(runners, bikes):
+    from sfllava_plugin.engine.runner import Question
+
+    said = [
+        runners(layout=layout).answer(Question(bikes, QUESTIONS[0], max_tokens=12)) for layout in ("hf", "original")
+    ]
+    assert said[0].text == said[1].text != ""
+
+
+def test_alone_and_in_company(runners, ask, clips):
+    runner = runners()
+    alone = [token_ids(ask(runner, [question]))[0] for question in QUESTIONS]
+    runner.engine.reset_prefix_cache()
+    assert token_ids(ask(runner, QUESTIONS)) == alone
+    other = token_ids(ask(runner, QUESTIONS, clips(12)))
+    assert other != alone, "the video makes no difference"
+
+
+def test_second_question_on_a_video_finds_it_cached(runners, ask, tower_runs):
+    runner = runners()
+    runner.engine.reset_prefix_cache()
+    runner.engine.reset_mm_cache()
+    fresh = ask(runner, [QUESTIONS[0]])
+    assert tower_runs == [50]
+    fresh_second = ask(runner, [QUESTIONS[1]])
+    assert tower_runs == [50], "the tower ran again for the second question"
+    prompt = fresh_second[0].prompt_token_ids
+    marker = runner.engine.get_tokenizer().convert_tokens_to_ids("<image>")
+    end_of_video = len(prompt) - prompt[::-1].index(marker)
+    block = runner.engine.llm_engine.vllm_config.cache_config.block_size
+    assert fresh_second[0].num_cached_tokens >= end_of_video // block * block
+    # And what came out of the cache answers as a cold engine does.
+    assert token_ids(ask(runner, [QUESTIONS[0]])) == token_ids(fresh)
+    runner.engine.reset_prefix_cache()
+    assert token_ids(ask(runner, [QUESTIONS[1]])) == token_ids(fresh_second)
+
+
+def test_chunked_prefill(runners, ask):
+    chunked = runners(max_num_batched_tokens=512, enable_chunked_prefill=True)
+    assert token_ids(ask(chunked, QUESTIONS)) == token_ids(ask(runners(), QUESTIONS))
+
+
+def test_half_precision_runs_and_is_near(runners, bikes):
+    from sfllava_plugin.engine.runner import Question
+
+    frames = torch.from_numpy(read_video(bikes, num_frames=50, image_size=336).frames)
+    exact, half = model_of(runners()), model_of(runners(dtype="bfloat16"))
+    with torch.inference_mode():
+        [expected] = exact.embed_multimodal(video_frames=[frames])
+        [tokens] = half.embed_multimodal(video_frames=[frames])
+    assert tokens.dtype == torch.bfloat16
+    relative = (tokens.float() - expected).norm() / expected.norm()
+    assert relative < 0.03
+    assert runners(dtype="bfloat16").answer(Question(bikes, "What?", max_tokens=4)).token_ids

@@ -1,0 +1,267 @@
+"""`vllm serve --model NAME` in a process of its own, asked over HTTP."""
+
+import base64
+import concurrent.futures
+import functools
+import http.server
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import pytest
+from PIL import Image
+
+NAME = "sf-served"
+QUESTION = "What is happening?"
+START_SECONDS = 400
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_healthy(process, url, log):
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise AssertionError(f"the server did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory, bikes):
+    """The folder that the server may read, with a good clip and bad ones."""
+    folder = tmp_path_factory.mktemp("media")
+    shutil.copy(bikes, folder / "bikes.mp4")
+    (folder / "text.mp4").write_text("not a video\n" * 50)
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "garbage.mp4").write_bytes(bytes(range(256)) * 40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def web(media):
+    """The same folder over http."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=media)
+    handler.log_message = lambda *args: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, checkpoints, media):
+    """The address of a running server."""
+    folder = tmp_path_factory.mktemp("server")
+    registry, log, port = folder / "registry.yaml", folder / "log", free_port()
+    registry.write_text(f"models:\n  {NAME}:\n    checkpoint: {checkpoints()}\n    engine: {{dtype: float32}}\n")
+    command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", "--model", NAME]
+    command += ["--port", str(port), "--host", "127.0.0.1", "--enforce-eager"]
+    command += ["--allowed-local-media-path", str(media)]
+    variables = {"SFLLAVA_REGISTRY": str(registry), "VLLM_LOGGING_LEVEL": "INFO", "no_proxy": "*"}
+    environment = {k: v for k, v in os.environ.items() if k != "VLLM_ENABLE_V1_MULTIPROCESSING"} | variables
+    with log.open("w") as output:
+        # A session of its own: its process group is exactly what is ended afterwards.
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_healthy(process, url, log)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def expected(runners, bikes):
+    """What the engine in this process answers to the same question."""
+    from sfllava_plugin.engine.runner import Question
+
+    return runners().answer(Question(str(bikes), QUESTION, max_tokens=12))
+
+
+@pytest.fixture
+def chat(server):
+    """chat(content or messages, **settings): the response to a chat completion."""
+
+    def ask(content, **settings):
+        is_messages = isinstance(content, list) and "role" in content[0]
+        messages = content if is_messages else [{"role": "user", "content": content}]
+        body = {"model": NAME, "messages": messages, "max_tokens": 12, "return_token_ids": True} | settings
+        return httpx.post(f"{server}/v1/chat/completions", json=body, timeout=300)
+
+    return ask
+
+
+def video(url):
+    return {"type": "video_url", "video_url": {"url": url}}
+
+
+def text(words=QUESTION):
+    return {"type": "text", "text": words}
+
+
+def data_url(content, kind="video/mp4"):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def answered(response):
+    assert response.status_code == 200, response.text
+    [choice] = response.json()["choices"]
+    return choice["token_ids"]
+
+
+def test_comes_up_with_its_name_and_context(server):
+    [model] = httpx.get(f"{server}/v1/models").json()["data"]
+    assert (model["id"], model["max_model_len"]) == (NAME, 4096)
+
+
+def test_every_way_a_video_comes_gives_the_same_answer(chat, media, web, expected):
+    clip = media / "bikes.mp4"
+    for url in (clip.as_uri(), data_url(clip.read_bytes()), f"{web}/bikes.mp4"):
+        response = chat([video(url), text()])
+        assert answered(response) == expected.token_ids
+        assert response.json()["prompt_token_ids"] == expected.prompt_token_ids
+        assert response.json()["usage"]["prompt_tokens"] == len(expected.prompt_token_ids)
+
+
+def test_the_video_comes_first_wherever_it_stands(chat, media, expected):
+    assert answered(chat([text(), video((media / "bikes.mp4").as_uri())])) == expected.token_ids
+
+
+def test_streaming(server, media, expected):
+    body = {
+        "model": NAME,
+        "messages": [{"role": "user", "content": [video((media / "bikes.mp4").as_uri()), text()]}],
+        "max_tokens": 12,
+        "stream": True,
+    }
+    pieces = []
+    with httpx.stream("POST", f"{server}/v1/chat/completions", json=body, timeout=300) as response:
+        assert response.status_code == 200
+        for line in response.iter_lines():
+            if line.startswith("data: {"):
+                pieces += [choice["delta"].get("content") or "" for choice in json.loads(line[6:])["choices"]]
+    assert len(pieces) > 2
+    assert "".join(pieces).strip() == expected.text
+
+
+def test_multiple_choice_by_template_arguments(chat, runners, bikes, media):
+    from sfllava_plugin.engine.runner import Question
+
+    options = ["a red bus", "two bikes"]
+    response = chat([video((media / "bikes.mp4").as_uri()), text()], chat_template_kwargs={"options": options})
+    expected = runners().answer(Question(str(bikes), QUESTION, tuple(options), 12))
+    assert response.json()["prompt_token_ids"] == expected.prompt_token_ids
+    assert answered(response) == expected.token_ids
+
+
+def test_a_complete_prompt_of_ones_own(chat, runners, media):
+    own = "USER: <image>\nWatch closely. ASSISTANT:"
+    response = chat(
+        [video((media / "bikes.mp4").as_uri()), text(own)], chat_template_kwargs={"prompt_frame": "complete"}
+    )
+    answered(response)
+    tokenizer = runners().engine.get_tokenizer()
+    marker = tokenizer.convert_tokens_to_ids("<image>")
+    ids = response.json()["prompt_token_ids"]
+    assert [i for i in ids if i != marker] == [i for i in tokenizer(own).input_ids if i != marker]
+
+
+def test_special_tokens_in_a_question_are_text(chat, media):
+    words = "Is this <image> or </s> or <s>?"
+    response = chat([video((media / "bikes.mp4").as_uri()), text(words)])
+    answered(response)
+    ids = response.json()["prompt_token_ids"]
+    assert (ids.count(1), ids.count(2)) == (1, 0)
+    assert response.json()["usage"]["prompt_tokens"] == len(ids)
+
+
+def test_conversation_goes_on(chat, media, expected):
+    """The first turn stands in the history exactly as it was asked; the next is the checkpoint's own format."""
+    first = [video((media / "bikes.mp4").as_uri()), text()]
+    history = [{"role": "user", "content": first}, {"role": "assistant", "content": "a man rides."}]
+    response = chat([*history, {"role": "user", "content": "And then?"}])
+    answered(response)
+    ids = response.json()["prompt_token_ids"]
+    assert ids[: len(expected.prompt_token_ids)] == expected.prompt_token_ids
+    assert len(ids) > len(expected.prompt_token_ids)
+
+
+def test_text_and_images_too(chat):
+    assert answered(chat("Hello, who are you?"))
+    picture = io.BytesIO()
+    Image.new("RGB", (200, 100), "red").save(picture, "PNG")
+    url = data_url(picture.getvalue(), "image/png")
+    response = chat([{"type": "image_url", "image_url": {"url": url}}, text("What colour is it?")])
+    answered(response)
+    assert response.json()["usage"]["prompt_tokens"] > 576
+
+
+def test_many_at_once(chat, media, expected):
+    content = [video((media / "bikes.mp4").as_uri()), text()]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        responses = list(pool.map(lambda _: chat(content), range(6)))
+    assert [answered(response) for response in responses] == [expected.token_ids] * 6
+
+
+BAD = {
+    "garbage bytes": (lambda m, w: [video(data_url(bytes(range(256)) * 40)), text()], "no video frame can be decoded"),
+    "empty file": (lambda m, w: [video((m / "empty.mp4").as_uri()), text()], "the video is empty"),
+    "text file": (lambda m, w: [video((m / "text.mp4").as_uri()), text()], "not a video"),
+    "garbage over http": (lambda m, w: [video(f"{w}/garbage.mp4"), text()], "no video frame can be decoded"),
+    "missing file": (lambda m, w: [video((m / "missing.mp4").as_uri()), text()], "missing.mp4 cannot be opened"),
+    "missing over http": (lambda m, w: [video(f"{w}/missing.mp4"), text()], "404"),
+    "a file outside": (lambda m, w: [video("file:///etc/passwd"), text()], "--allowed-local-media-path"),
+    "not base64": (lambda m, w: [video("data:video/mp4;base64,@@@"), text()], "base64"),
+    "no scheme": (lambda m, w: [video("bikes.mp4"), text()], "URL"),
+    "two videos": (lambda m, w: [video((m / "bikes.mp4").as_uri())] * 2 + [text()], "At most 1 video"),
+    "too long": (lambda m, w: [video((m / "bikes.mp4").as_uri()), text("Why? " * 400)], "maximum context length"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_are_the_clients_error(chat, media, web, expected, case):
+    content, message = BAD[case]
+    response = chat(content(media, web))
+    assert 400 <= response.status_code < 500, response.text
+    error = response.json()["error"]["message"]
+    assert message in error
+    assert "Traceback" not in error
+    assert "\n" not in error
+    # And the next good request is answered rightly.
+    assert answered(chat([video((media / "bikes.mp4").as_uri()), text()])) == expected.token_ids
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"chat_template_kwargs": {"prompt_frame": "closed"}}, "prompt_frame must be"),
+        ({"chat_template_kwargs": {"options": ["x"] * 27}}, "at most 26"),
+        ({"media_io_kwargs": {"video": {"num_frames": -1}}}, "--trust-request-mm-kwargs"),
+        ({"model": "sf-other"}, "does not exist"),
+    ],
+)
+def test_bad_settings_are_the_clients_error(chat, media, settings, message):
+    response = chat([video((media / "bikes.mp4").as_uri()), text()], **settings)
+    assert 400 <= response.status_code < 500, response.text
+    assert message in response.json()["error"]["message"]

@@ -1,0 +1,232 @@
+"""registry.yaml and the user's own file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sfllava_plugin import registry
+from sfllava_plugin.registry import RegistryError
+
+PAPER = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
+SHIPPED = {
+    "sf-llava-7b": ("llava-hf/llava-v1.6-vicuna-7b-hf", "hf", "vicuna"),
+    "sf-llava-7b-original": ("liuhaotian/llava-v1.6-vicuna-7b", "original", "vicuna"),
+    "sf-llava-34b": ("llava-hf/llava-v1.6-34b-hf", "hf", "yi"),
+    "sf-llava-34b-original": ("liuhaotian/llava-v1.6-34b", "original", "yi"),
+    "sf-llava-mistral-7b": ("llava-hf/llava-v1.6-mistral-7b-hf", "hf", "mistral"),
+    "sf-llava-llama3-8b": ("llava-hf/llama3-llava-next-8b-hf", "hf", "llama3"),
+}
+
+
+@pytest.fixture
+def user_file(tmp_path, monkeypatch):
+    """user_file(text): that text is the user's registry."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "own.yaml"
+        path.write_text(text, encoding="utf-8")
+        monkeypatch.setenv("SFLLAVA_REGISTRY", str(path))
+        return path
+
+    return write
+
+
+def entry(*lines: str) -> str:
+    return "\n".join(["models:", "  mine:", "    checkpoint: owner/name", *(f"    {line}" for line in lines), ""])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_model_of_the_contract_is_shipped_with_the_papers_setting(name):
+    found = registry.load().get(name)
+    assert (found.checkpoint, found.layout, found.prompts) == SHIPPED[name]
+    assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
+
+
+def test_sf_llava_is_the_papers_7b():
+    assert registry.load().get("sf-llava") is registry.load().get("sf-llava-7b")
+
+
+def test_a_name_in_no_registry_is_an_error_that_lists_the_names():
+    assert registry.load().find("sf-lava") is None
+    with pytest.raises(RegistryError, match=r"unknown model 'sf-lava': use one of .*sf-llava.*sf-llava-34b"):
+        registry.load().get("sf-lava")
+
+
+def test_what_an_entry_leaves_out_is_the_papers_setting(user_file):
+    user_file(entry())
+    found = registry.load().get("mine")
+    assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
+    assert (found.revision, found.layout, found.prompts, found.aliases, found.engine) == (None, None, None, (), {})
+
+
+def test_every_setting_is_read(user_file):
+    user_file(
+        entry(
+            "revision: v2",
+            "layout: original",
+            "frames: 20",
+            "pathways: {slow: {frames: 4, pool: concat}, fast: {height: 5, width: 7}}",
+            "prompts: yi",
+            "max_model_len: 8000",
+            "aliases: [m, also-mine]",
+            "engine: {dtype: float16, max_num_seqs: 3}",
+        )
+    )
+    found = registry.load().get("also-mine")
+    assert found == registry.load().get("m") == registry.load().get("mine")
+    assert found.model_dump(mode="json") == {
+        "name": "mine",
+        "checkpoint": "owner/name",
+        "revision": "v2",
+        "layout": "original",
+        "frames": 20,
+        "pathways": "slowfast-slow_4frms_concat-fast_5x7",
+        "prompts": "yi",
+        "max_model_len": 8000,
+        "aliases": ["m", "also-mine"],
+        "engine": {"dtype": "float16", "max_num_seqs": 3},
+    }
+
+
+def test_a_user_may_leave_the_length_to_the_model(user_file):
+    user_file(entry("max_model_len: null"))
+    assert registry.load().get("mine").max_model_len is None
+
+
+def test_entries_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        registry.load().get("sf-llava").frames = 5
+
+
+def test_users_entry_wins_and_the_others_stay(user_file):
+    user_file("models:\n  sf-llava-34b:\n    checkpoint: me/my-34b\n    frames: 8\n")
+    assert registry.load().get("sf-llava-34b").checkpoint == "me/my-34b"
+    assert registry.load().get("sf-llava-34b").frames == 8
+    others = set(SHIPPED) - {"sf-llava-34b"}
+    assert {name: registry.load().get(name).checkpoint for name in others} == {
+        name: SHIPPED[name][0] for name in others
+    }
+
+
+def test_users_alias_wins_over_a_shipped_alias(user_file):
+    user_file(entry("aliases: [sf-llava]"))
+    assert registry.load().get("sf-llava").name == "mine"
+    assert registry.load().get("sf-llava-7b").aliases == ()
+    assert registry.load().get("sf-llava-7b").checkpoint == SHIPPED["sf-llava-7b"][0]
+
+
+def test_users_alias_wins_over_a_shipped_name(user_file):
+    user_file(entry("aliases: [sf-llava-34b]"))
+    assert registry.load().get("sf-llava-34b").name == "mine"
+    assert "sf-llava-34b" not in [each.name for each in registry.load()]
+
+
+def test_a_changed_file_is_read_anew(user_file):
+    path = user_file(entry("frames: 3"))
+    assert registry.load().get("mine").frames == 3
+    path.write_text(entry("frames: 4"), encoding="utf-8")
+    # A second later, whatever the file system's clock is like.
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+    assert registry.load().get("mine").frames == 4
+
+
+@pytest.mark.parametrize("written", ["./weights", "weights", "sub/../weights"])
+def test_a_checkpoint_folder_is_relative_to_the_file_that_names_it(user_file, tmp_path, monkeypatch, written):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    user_file(f"models:\n  mine:\n    checkpoint: {written}\n")
+    assert Path(registry.load().get("mine").checkpoint).resolve() == tmp_path / "weights"
+
+
+def test_an_absolute_folder_and_a_hub_repository_stay_what_they_are(user_file, tmp_path):
+    user_file(f"models:\n  a: {{checkpoint: {tmp_path}/none}}\n  b: {{checkpoint: owner/name}}\n")
+    assert registry.load().get("a").checkpoint == f"{tmp_path}/none"
+    assert registry.load().get("b").checkpoint == "owner/name"
+
+
+def test_a_home_folder_is_found(user_file):
+    user_file("models:\n  mine:\n    checkpoint: ~/weights\n")
+    assert registry.load().get("mine").checkpoint == str(Path.home() / "weights")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (entry("frame: 8"), "line 4: mine: unknown key 'frame': use one of checkpoint, revision, layout, frames"),
+        (entry("frames: 8", "name: other"), "line 5: mine: unknown key 'name': use one of checkpoint, "),
+        (entry("7: 8"), "line .*: mine: 7: Keys should be strings"),
+        (entry("frames: 8", "frames: 9"), "line 5: the key 'frames' is there twice"),
+        (entry("pathways: average"), "line 4: mine: pathways: unknown pathway 'average': use slowfast-"),
+        (entry("pathways: slowfast-slow_1frms_foo-fast_1x1"), "line 4: mine: pathways: unknown slow pool 'foo'"),
+        (entry("pathways:", "  slow: {frames: 1.5, pool: concat}", "  fast: {height: 1, width: 1}"), "not 1.5"),
+        (entry("prompts: gemma"), "line 4: mine: prompts: unknown prompts 'gemma': use one of vicuna, yi, mistral"),
+        (entry("prompts: [yi]"), r"line 4: mine: prompts: unknown prompts \['yi'\]"),
+        (entry("layout: gguf"), "line 4: mine: layout: .*'hf' or 'original'"),
+        (entry("frames: 0"), "line 4: mine: frames: .*greater than or equal to 1"),
+        (entry("frames: 1025"), "line 4: mine: frames: .*less than or equal to 1024"),
+        (entry("frames: many"), "line 4: mine: frames: .*integer"),
+        (entry("frames: 2.5"), "line 4: mine: frames: .*integer"),
+        (entry("frames: true"), "line 4: mine: frames: .*integer"),
+        (entry("max_model_len: 0"), "line 4: mine: max_model_len: .*greater than or equal to 1"),
+        (entry("engine: fast"), "line 4: mine: engine: .*dictionary"),
+        (entry("aliases: m"), "line 4: mine: aliases: "),
+        (entry("revision: 2024-01-01"), "line 4: mine: revision: .*string"),
+        (entry("revision: 2024-13-45"), "line 3: mine: month must be in 1..12"),
+        (entry("engine: !!python/object:os.system {}"), "line 3: mine: could not determine a constructor"),
+        ("models:\n  mine:\n    frames: 8\n", "line 3: mine: the key 'checkpoint' is missing"),
+        ("models:\n  mine: {checkpoint: [a]}\n", "line 2: mine: checkpoint: .*string"),
+        ("models:\n  mine: owner/name\n", "line 2: mine must map settings to values"),
+        ("models: [mine]\n", "line 1: models must map names to settings"),
+        ("model: {}\n", "line 1: unknown key 'model': use models"),
+        ("models: {}\nmodel: {}\n", "line 2: unknown key 'model': use models"),
+        ("models: {}\nmodels: {}\n", "line 2: the key 'models' is there twice"),
+        ("{}", "the key models is missing"),
+        ("", "a registry is a mapping with the key models"),
+        ("models: {a: b: c}", "not YAML: .*line 1, column"),
+        ("models:\n\tmine: {}\n", "not YAML: .*line 2, column 1"),
+    ],
+)
+def test_errors_name_file_line_and_key(user_file, text, message):
+    path = user_file(text)
+    with pytest.raises(RegistryError, match=message) as raised:
+        registry.load()
+    assert str(raised.value).startswith(str(path))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "models:\n  one:\n    checkpoint: a/b\n    aliases: [x]\n  two:\n    checkpoint: a/b\n    aliases: [x]\n",
+            "line 5: the name 'x' is already taken by 'one'",
+        ),
+        (
+            "models:\n  one:\n    checkpoint: a/b\n    aliases: [two]\n  two:\n    checkpoint: a/b\n",
+            "line 5: the name 'two' is already taken by 'one'",
+        ),
+        ("models:\n  one: {checkpoint: a/b, aliases: [one]}\n", "line 2: the name 'one' is already taken by 'one'"),
+        ("models:\n  one: {checkpoint: a/b, aliases: [x, x]}\n", "line 2: the name 'x' is already taken by 'one'"),
+        ("models:\n  one: {checkpoint: a/b}\n  one: {checkpoint: c/d}\n", "line 3: .*'one'"),
+    ],
+)
+def test_a_name_is_given_once_in_a_file(user_file, text, message):
+    user_file(text)
+    with pytest.raises(RegistryError, match=message):
+        registry.load()
+
+
+def test_a_missing_file_is_named_with_the_variable_that_names_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SFLLAVA_REGISTRY", str(tmp_path / "none.yaml"))
+    with pytest.raises(RegistryError, match=r"none\.yaml: no such registry file .*SFLLAVA_REGISTRY"):
+        registry.load()
+
+
+def test_bytes_that_are_no_text_are_not_yaml(user_file):
+    user_file("").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(RegistryError, match="not YAML"):
+        registry.load()
