@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Keeps the noise of a start-up out of the way; none of it changes a result.
 export VLLM_NO_USAGE_STATS = 1
-export VLLM_LOGGING_LEVEL ?= WARNING
 export TOKENIZERS_PARALLELISM = false
 
 .PHONY: demo test lint bench surfaces lock clean

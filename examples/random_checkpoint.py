@@ -114,9 +114,7 @@ def _draw_tower(draw: _Draw, g: Geometry) -> None:
     root, d = "vision_tower.vision_model", g.tower_hidden
     draw.normal(f"{root}.embeddings.class_embedding", d, std=0.5)
     patch = (d, 3, g.patch_size, g.patch_size)
-    draw.normal(
-        f"{root}.embeddings.patch_embedding.weight", *patch, std=(3 * g.patch_size**2) ** -0.5
-    )
+    draw.normal(f"{root}.embeddings.patch_embedding.weight", *patch, std=(3 * g.patch_size**2) ** -0.5)
     draw.normal(f"{root}.embeddings.position_embedding.weight", g.grid**2 + 1, d, std=0.3)
     draw.norm(f"{root}.pre_layrnorm", d, bias=True)
     draw.norm(f"{root}.post_layernorm", d, bias=True)

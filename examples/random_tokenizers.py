@@ -72,8 +72,7 @@ _LLAMA3_CHAT = _template(
 
 _CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
 _LLAMA3_MARKS = tuple(
-    f"<|{name}|>"
-    for name in ("begin_of_text", "end_of_text", "start_header_id", "end_header_id", "eot_id")
+    f"<|{name}|>" for name in ("begin_of_text", "end_of_text", "start_header_id", "end_header_id", "eot_id")
 )
 
 
@@ -179,9 +178,7 @@ def _pieces_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 def _llama_style(family: Family) -> Tokenizer:
     vocab, merges = _pieces_and_merges()
-    tokenizer = Tokenizer(
-        models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    )
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     spaces = normalizers.Replace(" ", SPACE)
     steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
     if family.prefix_space:

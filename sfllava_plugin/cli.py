@@ -6,8 +6,10 @@ standard error.
 
 import dataclasses
 import json
+import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +53,7 @@ def prepare(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Where; by default in the cache.")] = None,
 ) -> None:
     """Write the directory that `vllm serve DIRECTORY` loads; its name is the last line printed."""
-    _quiet()
+    quiet()
     from sfllava_plugin import checkpoints
 
     print(checkpoints.prepare(checkpoints.entry_of(model), output))
@@ -71,13 +73,13 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer and what it came from as JSON.")] = False,
 ) -> None:
     """Ask one question about one video."""
+    quiet()
     from sfllava_plugin.frames import read_video
 
     arguments = _engine_arguments(engine_args)
-    _quiet()
-    runner = _runner()
     # Before the engine is started: a video that cannot be read should not cost a minute.
     read_video(video, num_frames=1, image_size=1)
+    runner = _runner()
     # One question does not pay for compiling.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)
     answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens))
@@ -131,12 +133,18 @@ def _runner():
     return runner
 
 
-def _quiet() -> None:
-    """Leave standard output to the answer and standard error to what matters; the user's settings win."""
+def quiet() -> None:
+    """Leave standard output to the answer and standard error to what matters; the user's settings win.
+
+    To be called before torch is imported.
+    """
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # By variable: transformers sets its logger's level when it is imported.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger("torch").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -111,18 +111,14 @@ def decode_all(path) -> list[np.ndarray]:
 
 
 def pil_squares(images, size) -> np.ndarray:
-    return np.stack(
-        [np.asarray(Image.fromarray(i).resize((size, size), Image.BICUBIC)) for i in images]
-    )
+    return np.stack([np.asarray(Image.fromarray(i).resize((size, size), Image.BICUBIC)) for i in images])
 
 
 def check_sampled(video, source_frames, wanted, size) -> None:
     indices = sample_indices(len(source_frames), wanted)
     assert video.total_frames == len(source_frames)
     assert video.indices == tuple(indices)
-    np.testing.assert_array_equal(
-        video.frames, pil_squares([source_frames[i] for i in indices], size)
-    )
+    np.testing.assert_array_equal(video.frames, pil_squares([source_frames[i] for i in indices], size))
 
 
 # -- which frames -------------------------------------------------------------------------------
@@ -165,9 +161,7 @@ def test_resize_takes_frames_of_many_kinds_in_order():
     gray, rgb, rgba = noise(1, channels=1)[0], noise(1)[0], noise(1, channels=4)[0]
     palette = Image.fromarray(rgb).quantize(8)
     resized = resize_frames([gray, rgb, rgba, palette, Image.fromarray(rgb)], 20)
-    expected = pil_squares(
-        [np.stack([gray] * 3, -1), rgb, rgba[..., :3], np.asarray(palette.convert("RGB")), rgb], 20
-    )
+    expected = pil_squares([np.stack([gray] * 3, -1), rgb, rgba[..., :3], np.asarray(palette.convert("RGB")), rgb], 20)
     np.testing.assert_array_equal(resized, expected)
 
 
@@ -182,9 +176,7 @@ def test_conversion_to_rgb_comes_before_the_resize():
 def test_one_lazy_image_given_many_times(tmp_path):
     Image.fromarray(noise(1)[0]).save(tmp_path / "a.png")
     image = Image.open(tmp_path / "a.png")
-    np.testing.assert_array_equal(
-        resize_frames([image] * 20, 20), pil_squares([noise(1)[0]] * 20, 20)
-    )
+    np.testing.assert_array_equal(resize_frames([image] * 20, 20), pil_squares([noise(1)[0]] * 20, 20))
 
 
 def test_a_short_queue_changes_nothing(monkeypatch):
@@ -255,9 +247,7 @@ def test_bytes_without_memory_files(clips, monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
     path = clips / "carphone_distorted.mp4"
     video = read_video(path.read_bytes(), num_frames=4, image_size=32)
-    np.testing.assert_array_equal(
-        video.frames, read_video(path, num_frames=4, image_size=32).frames
-    )
+    np.testing.assert_array_equal(video.frames, read_video(path, num_frames=4, image_size=32).frames)
 
 
 def test_a_short_video_yields_fewer_frames(tmp_path):
@@ -314,9 +304,7 @@ def test_a_decord_bridge_set_by_others_does_no_harm(bikes, with_decord, monkeypa
 
     plain = read_video(bikes, num_frames=3, image_size=32)
     monkeypatch.setattr(decord.video_reader, "bridge_out", lambda array: array.asnumpy())
-    np.testing.assert_array_equal(
-        read_video(bikes, num_frames=3, image_size=32).frames, plain.frames
-    )
+    np.testing.assert_array_equal(read_video(bikes, num_frames=3, image_size=32).frames, plain.frames)
 
 
 # -- folders of images --------------------------------------------------------------------------
@@ -359,9 +347,7 @@ def test_folder_image_kinds_become_rgb_before_the_resize(tmp_path):
 
 
 @pytest.mark.parametrize("decord_missing", [False, True])
-def test_cut_mp4_is_sampled_from_the_frames_that_decode(
-    bikes, tmp_path, monkeypatch, decord_missing
-):
+def test_cut_mp4_is_sampled_from_the_frames_that_decode(bikes, tmp_path, monkeypatch, decord_missing):
     if decord_missing:
         monkeypatch.setattr(decoders, "_decord", lambda: None)
     whole = moov_to_front(bikes.read_bytes())
@@ -392,9 +378,7 @@ def test_avi_header_that_lies(tmp_path, monkeypatch, claimed, decord_missing):
     video = read_video(path, num_frames=10, image_size=16)
     assert video.total_frames == 30
     assert video.indices == tuple(sample_indices(30, 10))
-    np.testing.assert_allclose(
-        video.frames.mean((1, 2, 3)), 8 * np.array(video.indices) % 256, atol=2
-    )
+    np.testing.assert_allclose(video.frames.mean((1, 2, 3)), 8 * np.array(video.indices) % 256, atol=2)
 
 
 def test_cut_avi(tmp_path):
@@ -409,9 +393,7 @@ def test_cut_avi(tmp_path):
     for source in (path, path.read_bytes()):  # decord, given these bytes, kills the process
         video = read_video(source, num_frames=10, image_size=16)
         assert video.indices == tuple(sample_indices(len(left), 10))
-        np.testing.assert_allclose(
-            video.frames.mean((1, 2, 3)), 8 * np.array(video.indices), atol=2
-        )
+        np.testing.assert_allclose(video.frames.mean((1, 2, 3)), 8 * np.array(video.indices), atol=2)
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 60), (190, 60), (0, 249)])
@@ -504,9 +486,7 @@ def test_audio_and_index_but_no_picture_data(bikes, tmp_path):
     check_error(tmp_path / "head.mp4", "head.mp4: no video frame can be decoded")
 
 
-@pytest.mark.parametrize(
-    "before", [b"", b"\n", b"\xef\xbb\xbf", b"ID3\x04\x00\x00\x00\x00\x00\x00"]
-)
+@pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"ID3\x04\x00\x00\x00\x00\x00\x00"])
 def test_playlists_lead_nowhere(clips, tmp_path, before):
     entry = str(clips / "carphone_distorted.mp4").encode()
     head = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n"
@@ -557,9 +537,7 @@ def test_image_over_the_pixel_limit(tmp_path):
     # A PNG that is nothing but a header: anything that decoded it would fail otherwise.
     head = b"IHDR" + struct.pack(">IIBBBBB", 6000, 6000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    (tmp_path / "big.png").write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I4s", 9, b"IDAT")
-    )
+    (tmp_path / "big.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I4s", 9, b"IDAT"))
     check_error(tmp_path, "big.png has frames of 6000x6000")
 
 

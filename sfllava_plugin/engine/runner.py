@@ -78,7 +78,7 @@ class Runner:
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
-        self._settings = VideoSettings.read(config.hf_config)
+        self.settings = VideoSettings.read(config.hf_config)
         self._frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
 
     def answer(self, question: Question) -> Answer:
@@ -88,7 +88,7 @@ class Runner:
             VideoError: the video cannot be read.
             ValueError: the question does not fit the context.
         """
-        video = read_video(question.video, num_frames=self._frames, image_size=self._settings.image_size)
+        video = read_video(question.video, num_frames=self._frames, image_size=self.settings.image_size)
         prompt = self.prompt(question.text, question.options)
         token_ids = self._tokenizer(prompt, add_special_tokens=False).input_ids
         sampling = SamplingParams(temperature=0.0, max_tokens=question.max_tokens, logprobs=_TOP_LOGPROBS)
@@ -114,7 +114,7 @@ class Runner:
 
     def _answer(self, question: Question, prompt: str, indices: list[int], output: RequestOutput) -> Answer:
         [completion] = output.outputs
-        pathways = self._settings.pathways
+        pathways = self.settings.pathways
         slow = slow_indices(len(indices), pathways.slow.frames) if isinstance(pathways, SlowFast) else []
         first = completion.logprobs[0] if completion.logprobs else {}
         top = sorted(first.items(), key=lambda item: -item[1].logprob)[:_TOP_LOGPROBS]
@@ -124,7 +124,7 @@ class Runner:
             video=str(Path(question.video)),
             frames=indices,
             slow_frames=slow,
-            video_tokens=self._settings.video_tokens(len(indices)),
+            video_tokens=self.settings.video_tokens(len(indices)),
             prompt=prompt,
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),

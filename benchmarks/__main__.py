@@ -1,0 +1,90 @@
+"""`python -m benchmarks`: the options, and the order of things."""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+
+def _arguments(given: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="time one question about one video")
+    parser.add_argument("--geometry", choices=["middle", "small"], default="middle", help="size of the random model")
+    parser.add_argument("--repeats", type=_positive, default=5, help="timed repeats after a warm-up")
+    parser.add_argument("--tokens", type=_positive, default=32, help="tokens to generate after the first")
+    parser.add_argument("--video", metavar="PATH", help="a video of your own instead of the two others")
+    parser.add_argument("--threads", type=_positive, help="CPU threads of both sides; default: what the engine leaves")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
+    parser.add_argument("--quick", action="store_true", help="small geometry, one repeat: only to see that it runs")
+    options = parser.parse_args(given)
+    if options.video and not Path(options.video).exists():
+        parser.error(f"{options.video} does not exist")
+    if options.quick:
+        options.geometry, options.repeats, options.tokens = "small", 1, 4
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def main(given: list[str] | None = None) -> None:
+    options = _arguments(given)
+    if options.threads:
+        # torch and vLLM's own kernels read it when they are loaded, which is why the imports stand below.
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    with tempfile.TemporaryDirectory(prefix="sfllava-benchmark-") as folder:
+        # The prepared model directory goes the way of its checkpoint.
+        os.environ["SFLLAVA_CACHE"] = f"{folder}/cache"
+        _run(options, Path(folder))
+
+
+def _run(options: argparse.Namespace, folder: Path) -> None:
+    # First: it sets what vLLM reads when it is imported.
+    from benchmarks.ours import OurModel  # isort: skip
+    import torch
+
+    from benchmarks import inputs, report, stages
+    from benchmarks.plain import FAST_SIDE, SLOW_FRAMES, PlainModel
+    from benchmarks.timing import measure
+    from examples.random_checkpoint import write_checkpoint
+
+    geometry, dtype = inputs.GEOMETRIES[options.geometry], getattr(torch, options.dtype)
+    results, video = [], None
+    checkpoint = str(write_checkpoint(folder / "checkpoint", geometry=geometry, dtype=dtype))
+    # Before anything is timed: starting the engine decides how many threads there are.
+    ours = OurModel(checkpoint, options.dtype)
+    other = PlainModel(checkpoint, ours.device, dtype)
+    host = report.machine(ours.device)
+
+    for name, path in inputs.videos(folder, options.video).items():
+        stage, video = stages.decoding(name, path, geometry.image_size)
+        results.append(measure(stage, options.repeats))
+    for stage in stages.model_stages(ours, other, video, geometry, options.tokens):
+        results.append(measure(stage, options.repeats))
+
+    frames, patches = len(video.indices), geometry.grid**2
+    work = inputs.Work(geometry, frames)
+    tower = next(result for result in results if "gemm" in result.seconds)
+    flops = {
+        # Averaged before the projector's second half, only the slow frames go through it whole.
+        "ours": work.flops(min(SLOW_FRAMES, frames) * patches + frames * FAST_SIDE**2),
+        "plain": work.flops(frames * patches),
+        "gemm": stages.mlp_product_flops(geometry),
+    }
+    measured = {
+        "stages": [report.as_dict(result) for result in results],
+        "gflops": {side: count / tower.median(side) / 1e9 for side, count in flops.items()},
+        "settings": {name: getattr(options, name) for name in ("geometry", "dtype", "repeats", "tokens", "threads")},
+        "machine": host,
+    }
+    report.show(measured)
+    if options.json:
+        report.write(measured, options.json)
+
+
+if __name__ == "__main__":
+    main()

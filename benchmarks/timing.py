@@ -1,0 +1,84 @@
+"""Two ways of doing the same work, timed by turns, so that a machine that changes its pace changes it for both."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+#: Does the work once: the seconds it took, and its result.
+Side = Callable[[], tuple[float, Any]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the path: ``sides`` by name, of which "ours" and "plain" must agree.
+
+    ``difference`` compares their results; above ``limit`` the two did not do the same work.
+    """
+
+    name: str
+    sides: dict[str, Side]
+    difference: Callable[[Any, Any], float]
+    limit: float
+    unit: str = "s"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage took: ``seconds`` by side, one number for each repeat."""
+
+    name: str
+    unit: str
+    seconds: dict[str, list[float]]
+    difference: float
+
+    def median(self, side: str) -> float:
+        return statistics.median(self.seconds[side])
+
+    @property
+    def ratios(self) -> list[float]:
+        """Plain over ours, for each repeat: above 1 ours is faster."""
+        return [plain / ours for ours, plain in zip(self.seconds["ours"], self.seconds["plain"], strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+
+def timed(work: Callable[[], Any]) -> Side:
+    """A side that is timed from outside."""
+
+    def side() -> tuple[float, Any]:
+        start = now()
+        result = work()
+        return now() - start, result
+
+    return side
+
+
+def now() -> float:
+    """The clock, once the accelerator, if there is one, has done all it was given."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter()
+
+
+def measure(stage: Stage, repeats: int) -> Result:
+    """Run every side once to warm up, then ``repeats`` times by turns, each side first in every other repeat.
+
+    Raises:
+        RuntimeError: ours and plain disagree.
+    """
+    outcomes = {name: side()[1] for name, side in stage.sides.items()}
+    difference = stage.difference(outcomes["ours"], outcomes["plain"])
+    if not difference <= stage.limit:
+        raise RuntimeError(f"{stage.name}: the two sides differ by {difference:.3g}, more than {stage.limit:g}")
+    seconds = {name: [] for name in stage.sides}
+    for repeat in range(repeats):
+        names = list(stage.sides)
+        for name in reversed(names) if repeat % 2 else names:
+            seconds[name].append(stage.sides[name]()[0])
+    return Result(stage.name, stage.unit, seconds, difference)
