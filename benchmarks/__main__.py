@@ -3,6 +3,7 @@
 import argparse
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 
@@ -43,6 +44,7 @@ def main(given: list[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace, folder: Path) -> None:
+    warnings.filterwarnings("ignore", category=FutureWarning)  # vLLM's, about torch
     # First: it sets what vLLM reads when it is imported.
     from benchmarks.ours import OurModel  # isort: skip
     import torch

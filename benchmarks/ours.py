@@ -1,14 +1,12 @@
 """Our side: an engine in this process, asked the way the runner asks it."""
 
 import os
-import warnings
 
 # One process, so that the model can be called alone. Threads are not bound: the plain side uses the same ones.
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-warnings.filterwarnings("ignore", category=FutureWarning)
 
 import torch
 from vllm import RequestOutput, SamplingParams

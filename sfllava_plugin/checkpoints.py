@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import huggingface_hub
@@ -248,9 +247,9 @@ def _digest(source: _Source) -> str:
 
 def _own_files() -> list[Path]:
     """The code and templates that write a model directory: a changed release prepares anew."""
-    package = Path(str(resources.files(__package__)))
-    code = ("checkpoints.py", "layouts.py", "prompts.py", "sentencepiece_model.py", "tokenizer_files.py")
-    return [*(package / name for name in code), *(package / "templates").iterdir()]
+    package = Path(__file__).parent
+    names = ("checkpoints", "layouts", "model_directory", "prompts", "sentencepiece_model", "tokenizer_files")
+    return [*(package / f"{name}.py" for name in names), *(package / "templates").iterdir()]
 
 
 def _links_hold(directory: Path) -> bool:

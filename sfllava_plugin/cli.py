@@ -11,18 +11,20 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="SlowFast-LLaVA: a training-free video LLM in vLLM.",
 )
+
+# What wrong usage raises; some releases of typer bring it from click, some on their own.
+_UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 Model = Annotated[str, typer.Option(help="An alias, a model directory, a checkpoint folder or a hub repository.")]
 
@@ -44,7 +46,7 @@ def models(
         row = (entry.name, aliases, entry.checkpoint, str(entry.frames), str(entry.pathways))
         table.add_row(*row)
     # A table read by a program has no edge to wrap at.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
 
 
 @app.command()
@@ -98,18 +100,28 @@ def check() -> None:
     table = Table(box=None, show_header=False)
     for finding in found:
         table.add_row(finding.name, "ok" if finding.good else "!!", finding.value, finding.fix)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
     if not all(finding.good for finding in found):
         raise typer.Exit(1)
 
 
 def main() -> None:
     """Run the command; an error that has a name becomes one line and exit code 2."""
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        app()
+        code = app(arguments, standalone_mode=False)
+    except typer.Abort:
+        raise SystemExit(130) from None
+    except _UsageError as error:
+        _stop(error.format_message())
     except (ValueError, OSError) as error:
-        print(f"sfllava: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _stop(str(error))
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"sfllava: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _engine_arguments(text: str) -> dict:

@@ -54,7 +54,6 @@ def looks_like_video(head: bytes) -> bool:
 
     FFmpeg opens whatever a playlist names, files and network alike, so no text may reach it.
     """
-    head = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     is_text = all(byte >= 32 or byte in b"\t\r\n" for byte in head)
     return not is_text and not head.startswith(_NOT_A_VIDEO)
 
@@ -184,10 +183,8 @@ class DecordReader:
         # The container cuts away frames before 0; equal or absent times leave decord no order.
         if not self._keys or starts[0] < -1e-3 or not (np.diff(starts) > 0).all():
             raise DecodeError("doubtful timestamps")
-        # A seek to a hidden key frame lands before it, and all the way from there is one skip.
-        if len(self._keys) > 1 and self.count > _DECORD_MAX_SKIP:
-            if not opencv.has_frame_at(starts[-_DECORD_MAX_SKIP]):
-                raise DecodeError("shorter than decord believes")
+        self._opencv = opencv
+        self._near_end = starts[-min(_DECORD_MAX_SKIP, self.count)]
 
     def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
         """Yields the frames numbered `wanted` (rising), then checks that the last two are there.
@@ -198,8 +195,11 @@ class DecordReader:
         Raises:
             DecodeError: decord fails, or made a frame up.
         """
+        # A seek to a hidden key frame lands before it, and all the way from there is one skip.
+        if len(self._keys) > 1 and not self._opencv.has_frame_at(self._near_end):
+            raise DecodeError("shorter than decord believes")
         at = 0
-        if wanted and wanted[0] > 0:
+        if wanted[0] > 0:
             self._frame(0, 0)  # decord reports a missing frame only after one that it has returned
         for index in wanted:
             yield self._frame(index, at)

@@ -84,6 +84,11 @@ def read_config(folder: Path, layout: str, image_token_id: int) -> LlavaNextConf
         raise CheckpointError(
             f"{folder}: the tower is {config.vision_config.model_type}, SlowFast-LLaVA needs clip_vision_model"
         )
+    tower = config.vision_config
+    sizes = (tower.image_size, tower.patch_size)
+    is_described = layout == "original" or "vision_config" in raw
+    if not is_described or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise CheckpointError(f"{folder}: config.json describes no tower (image and patch size {sizes})")
     _drop_dynamic_rope(config.text_config)
     return config
 

@@ -54,12 +54,23 @@ class Entry(BaseModel):
 
 
 class Registry:
-    """Entries by name and alias."""
+    """Entries by name and alias; a name in ``over`` wins over the same name in ``entries``.
 
-    def __init__(self, entries: dict[str, Entry]):
-        self._entries = entries
-        self._by_name = {alias: entry for entry in entries.values() for alias in entry.aliases}
-        self._by_name |= entries
+    An alias of an entry that ``over`` replaces stays with its name.
+    """
+
+    def __init__(self, entries: dict[str, Entry], over: dict[str, Entry] | None = None):
+        every = entries | (over or {})
+        owner: dict[str, str] = {}
+        for layer in (entries, over or {}):
+            owner |= {alias: entry.name for entry in layer.values() for alias in entry.aliases}
+            owner |= {name: name for name in layer}
+        self._entries = {}
+        for name, entry in every.items():
+            if owner[name] == name:
+                aliases = tuple(alias for alias, owned_by in owner.items() if owned_by == name != alias)
+                self._entries[name] = entry.model_copy(update={"aliases": aliases})
+        self._by_name = {name: self._entries[owned_by] for name, owned_by in owner.items() if owned_by in self._entries}
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
@@ -104,17 +115,7 @@ def _stamp(path: Path) -> tuple[Path, int]:
 
 @cache
 def _load(packaged: tuple[Path, int], user: tuple[Path, int] | None) -> Registry:
-    entries = _read(packaged[0])
-    if user:
-        own = _read(user[0])
-        taken = {name for entry in own.values() for name in (entry.name, *entry.aliases)}
-        entries = {
-            name: entry.model_copy(update={"aliases": tuple(alias for alias in entry.aliases if alias not in taken)})
-            for name, entry in entries.items()
-            if name not in taken
-        }
-        entries |= own
-    return Registry(entries)
+    return Registry(_read(packaged[0]), _read(user[0]) if user else None)
 
 
 def _read(path: Path) -> dict[str, Entry]:

@@ -179,17 +179,21 @@ def test_the_towers_own_normalisation_is_kept(copy):
 
 
 @pytest.mark.parametrize(
-    ("family", "own", "expected"),
+    ("family", "own", "tokenizers", "expected"),
     [
-        ("llama3", [2001, 2004], [2001, 2004]),
-        ("llama3", 2001, [2001, 2004]),  # the end of a turn is added, also the tokenizer's own end
-        ("yi", 2, [2, 32001]),
-        ("qwen", None, [2002]),  # says nothing: the tokenizer's
+        ("llama3", [2001, 2004], "<|eot_id|>", [2001, 2004]),
+        ("llama3", 2001, "<|eot_id|>", [2001, 2004]),
+        ("llama3", 2001, "<|end_of_text|>", [2001, 2004]),  # neither says the end of a turn
+        ("yi", 2, "</s>", [2, 32001]),
+        ("qwen", 2000, "<|endoftext|>", [2000, 2002]),
+        ("qwen", None, "<|im_end|>", [2002]),
+        ("vicuna", 2, "</s>", [2]),
     ],
 )
-def test_a_reply_ends_at_the_end_of_the_text_or_of_the_turn(copy, family, own, expected):
+def test_a_reply_ends_at_the_end_of_the_text_or_of_the_turn(copy, family, own, tokenizers, expected):
     folder = copy(family)
     change(folder / "generation_config.json", eos_token_id=own)
+    change(folder / "tokenizer_config.json", eos_token=tokenizers)
     assert read(prepared(folder) / "generation_config.json")["eos_token_id"] == expected
 
 

@@ -121,10 +121,17 @@ def test_a_registry_that_cannot_be_read_is_one_line_too(sfllava, tmp_path, monke
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["prepare"], ["ask", "a.mp4"], ["models", "--yaml"]])
-def test_wrong_usage_is_exit_code_2(sfllava, arguments):
+def test_wrong_usage_is_one_line_and_exit_code_2(sfllava, arguments):
     code, out, err = sfllava(*arguments)
     assert (code, out) == (2, "")
-    assert err
+    assert err.startswith("sfllava: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_without_arguments_the_commands_are_shown(sfllava):
+    code, out, _ = sfllava()
+    assert code == 0
+    assert all(command in out for command in ("models", "prepare", "ask", "check"))
 
 
 def test_the_installed_command_says_nothing_but_the_directory(small_original):
@@ -144,11 +151,11 @@ WITHOUT_VLLM = """
 import contextlib, io, json, sys
 from importlib.machinery import PathFinder
 
-class Finder:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
         absent = name.partition(".")[0] in ("vllm", "lmms_eval")
-        return None if absent else PathFinder.find_spec(name, path, target)
+        return None if absent else super().find_spec(name, path, target)
 
 sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
 

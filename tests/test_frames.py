@@ -91,12 +91,33 @@ def moov_to_front(mp4: bytes) -> bytes:
     return mp4[:ftyp_length] + bytes(index) + mp4[ftyp_length:moov]
 
 
-def trimmed_mp4(mp4: bytes, first: int, count: int) -> bytes:
-    """bikes.mp4 with an edit list that shows `count` frames, and with one key frame only."""
+def trim(mp4: bytes, total: int, first: int, count: int, keys: list[int] | None) -> bytes:
+    """The mp4 of `total` frames at 25 fps with an edit list that shows only some of them.
+
+    And with `keys` alone as its key frames, if given (no more than it has).
+    """
     data = bytearray(mp4)
-    struct.pack_into(">II", data, data.index(b"elst") + 12, 40 * count, 1024 + 512 * first)
-    struct.pack_into(">I", data, data.index(b"stss") + 8, 1)
+    edit = data.index(b"elst") + 12
+    duration, start = struct.unpack_from(">II", data, edit)
+    (per_second,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    start += first * per_second // 25
+    struct.pack_into(">II", data, edit, duration * count // total, start)
+    if keys:
+        table = data.index(b"stss") + 8
+        struct.pack_into(f">{1 + len(keys)}I", data, table, len(keys), *[k + 1 for k in keys])
     return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory) -> bytes:
+    """900 frames of 64x48 as mp4."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    assert writer.isOpened()
+    for i in range(900):
+        writer.write(np.full((48, 64, 3), i % 256, np.uint8))
+    writer.release()
+    return path.read_bytes()
 
 
 # -- independent answers ------------------------------------------------------------------------
@@ -299,6 +320,17 @@ def test_gif_through_opencv(tmp_path):
         np.testing.assert_allclose(video.frames[..., 0].mean((1, 2)), 10 * np.array(video.indices))
 
 
+def test_decord_is_kept_from_containers_without_an_index(tmp_path, with_decord, monkeypatch):
+    path = tmp_path / "a.flv"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"FLV1"), 25, (64, 48))
+    assert writer.isOpened()
+    for i in range(20):
+        writer.write(np.full((48, 64, 3), 8 * i, np.uint8))
+    writer.release()
+    monkeypatch.setattr("decord.VideoReader", lambda *_args, **_kwargs: pytest.fail("opened"))
+    check_sampled(read_video(path, num_frames=5, image_size=16), decode_all(path), 5, 16)
+
+
 def test_a_decord_bridge_set_by_others_does_no_harm(bikes, with_decord, monkeypatch):
     import decord
 
@@ -330,6 +362,12 @@ def test_folder_opens_sampled_images_only(tmp_path):
     assert video.total_frames == 9 and (video.frames == 100).all()
     with pytest.raises(VideoError, match=r"\d\.jpg cannot be read as an image"):
         read_video(tmp_path, num_frames=9, image_size=8)
+
+
+def test_folder_takes_no_other_format_under_an_image_name(tmp_path):
+    Image.new("RGB", (9, 5)).save(tmp_path / "a.png", format="PCX")  # EPS, too, would be opened
+    with pytest.raises(VideoError, match=r"a\.png cannot be read as an image"):
+        read_video(tmp_path, num_frames=2, image_size=8)
 
 
 def test_folder_image_kinds_become_rgb_before_the_resize(tmp_path):
@@ -366,7 +404,7 @@ def test_moov_to_front_alone_changes_nothing(bikes):
     np.testing.assert_array_equal(moved.frames, original.frames)
 
 
-@pytest.mark.parametrize("claimed", [444, 7, 0])
+@pytest.mark.parametrize("claimed", [444, 7, 0, 4_000_000_000])
 @pytest.mark.parametrize("decord_missing", [False, True])
 def test_avi_header_that_lies(tmp_path, monkeypatch, claimed, decord_missing):
     if decord_missing:
@@ -396,10 +434,23 @@ def test_cut_avi(tmp_path):
         np.testing.assert_allclose(video.frames.mean((1, 2, 3)), 8 * np.array(video.indices), atol=2)
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 60), (190, 60), (0, 249)])
-def test_trimmed_mp4_which_decord_misreads_or_never_finishes(bikes, tmp_path, first, count):
+@pytest.mark.parametrize(
+    ("clip", "first", "count", "keys"),
+    [
+        ("bikes", 0, 60, [0]),
+        ("bikes", 0, 249, [0]),
+        ("bikes", 190, 60, [0]),
+        ("bikes", 20, 230, None),
+        ("long", 0, 16, [0]),
+        ("long", 0, 60, [0]),
+        ("long", 0, 300, [0, 240, 480]),
+        ("long", 0, 500, [0, 480]),
+    ],
+)
+def test_trimmed_mp4_which_decord_misreads_or_never_finishes(bikes, long_clip, tmp_path, clip, first, count, keys):
+    whole, total = (bikes.read_bytes(), 250) if clip == "bikes" else (long_clip, 900)
     path = tmp_path / "trimmed.mp4"
-    path.write_bytes(trimmed_mp4(bikes.read_bytes(), first, count))
+    path.write_bytes(trim(whole, total, first, count, keys))
     shown = decode_all(path)
     assert len(shown) == count
     # In a process of its own, because a native loop can only be ended from outside.

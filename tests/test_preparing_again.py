@@ -115,7 +115,7 @@ def test_an_interruption_leaves_nothing(folder, cache):
     seen, over = [], threading.Event()
 
     def interrupt():
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (seen or over.is_set()) and time.monotonic() < deadline:
             time.sleep(0.05)
             seen.extend(cache.glob(".*/config.json"))
@@ -153,7 +153,7 @@ def test_two_processes_at_once(folder, cache):
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    one, other = (process.communicate(timeout=60) for process in processes)
+    one, other = (process.communicate(timeout=120) for process in processes)
     assert [process.returncode for process in processes] == [0, 0], one[1] + other[1]
     assert one[0] == other[0]
     assert sorted(map(str, cache.iterdir())) == sorted(one[0].split())

@@ -119,6 +119,17 @@ def test_ids_are_the_released_programs(models, released, family, question, optio
         assert model.ids(question, options) == [marker if i is None else i for i in expected]
 
 
+@pytest.mark.parametrize("layout", ["hf", "original"])
+@pytest.mark.parametrize("family", ["vicuna", "yi"])
+def test_runs_of_spaces_are_cut_as_the_released_program_cuts_them(models, released, family, layout):
+    model = models[family, layout]
+    marker = model.tokenizer.convert_tokens_to_ids("<image>")
+    for run in range(1, 80):
+        question = f"a{' ' * run}b\n{' ' * run}c"
+        expected = released(family, model.prompt(question))
+        assert model.ids(question) == [marker if i is None else i for i in expected], run
+
+
 PIECES = ["  ", "   ", "\n", "\t", "▁", "<0x0A>", "the ", "Über", "東京", "🚲", ".", "''", "ab", "\u00a0", "\u0301"]
 SENTENCES = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=10).map("".join)
 

@@ -230,3 +230,9 @@ def test_bytes_that_are_no_text_are_not_yaml(user_file):
     user_file("").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(RegistryError, match="not YAML"):
         registry.load()
+
+
+def test_alias_stays_with_a_shipped_name_that_the_user_replaces(user_file):
+    user_file("models:\n  sf-llava-7b:\n    checkpoint: some/other\n")
+    replaced = registry.load().get("sf-llava")
+    assert (replaced.name, replaced.checkpoint, replaced.aliases) == ("sf-llava-7b", "some/other", ("sf-llava",))

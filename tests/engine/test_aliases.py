@@ -10,9 +10,8 @@ def arguments(monkeypatch, tmp_path, checkpoints):
 
     def make(settings="", model="my-model", **given):
         registry = tmp_path / "registry.yaml"
-        registry.write_text(
-            f"models:\n  my-model:\n    checkpoint: {checkpoints()}\n    aliases: [mine]\n    prompts: vicuna\n{settings}"
-        )
+        entry = f"  my-model:\n    checkpoint: {checkpoints()}\n    aliases: [mine]\n    prompts: vicuna\n"
+        registry.write_text(f"models:\n{entry}{settings}")
         monkeypatch.setenv("SFLLAVA_REGISTRY", str(registry))
         return EngineArgs(model=model, enforce_eager=True, **given)
 

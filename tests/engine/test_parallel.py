@@ -1,0 +1,23 @@
+"""Two workers: the language model split between them, the tower's frames too."""
+
+import json
+import os
+import subprocess
+import sys
+
+from sfllava_plugin import cli
+
+
+def test_two_workers_answer_as_one(runners, checkpoints, bikes):
+    from sfllava_plugin.engine.runner import Question
+
+    engine = {"dtype": "float32", "tensor_parallel_size": 2, "mm_encoder_tp_mode": "data"}
+    command = [sys.executable, "-m", cli.__name__, "ask", str(bikes), "What is happening?", "--json"]
+    command += ["--model", str(checkpoints()), "--engine-args", json.dumps(engine), "--max-tokens", "12"]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout)
+    expected = runners().answer(Question(str(bikes), "What is happening?", max_tokens=12))
+    assert said["token_ids"] == expected.token_ids
+    for ours, theirs in zip(said["logprobs"], expected.logprobs, strict=True):
+        assert abs(ours["logprob"] - theirs["logprob"]) < 1e-3
