@@ -6,7 +6,6 @@ standard error.
 
 import dataclasses
 import json
-import logging
 import os
 import sys
 import warnings
@@ -153,10 +152,12 @@ def quiet() -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("TORCH_LOGS", "-all")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not sys.warnoptions:
+    # For this process and for those it starts.
+    if not sys.warnoptions and "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
-    logging.getLogger("torch").setLevel(logging.ERROR)
+        os.environ["PYTHONWARNINGS"] = "ignore"
 
 
 if __name__ == "__main__":

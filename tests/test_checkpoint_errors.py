@@ -72,7 +72,6 @@ def config(**changes):
         ({"image_token_index": 7}, "image_token_index is 7, SlowFast-LLaVA needs 2003"),
         ({"text_config__model_type": "unheard-of"}, "config.json describes no model .*unheard-of"),
         ({"text_config__hidden_size": "wide"}, "config.json describes no model .*hidden_size"),
-        ({"vision_config__image_size": None}, "config.json describes no .*(tower|image_size)"),
         ({"vision_config__patch_size": 0}, "config.json describes no tower"),
         ({"vision_config": [1]}, "config.json describes no model .*vision_config"),
         ({"text_config__max_position_embeddings": 512}, "take 980 tokens, and the model reads 512"),

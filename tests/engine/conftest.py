@@ -5,7 +5,6 @@ import os
 # Before vllm is imported.
 os.environ.update(
     VLLM_ENABLE_V1_MULTIPROCESSING="0",
-    VLLM_CPU_KVCACHE_SPACE="1",
     VLLM_CPU_OMP_THREADS_BIND="nobind",
     VLLM_LOGGING_LEVEL="ERROR",
     VLLM_NO_USAGE_STATS="1",
@@ -18,6 +17,7 @@ from PIL import Image
 
 from examples.random_checkpoint import REAL_GRID, write_checkpoint
 from sfllava_plugin.frames import read_video
+from tests.engine.support import KV_CACHE
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def runners(checkpoints):
     def start(family="vicuna", layout="hf", **arguments):
         key = json.dumps([family, layout, arguments], sort_keys=True)
         if key not in started:
-            settings = {"dtype": "float32", "enforce_eager": True} | arguments
+            settings = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": KV_CACHE} | arguments
             started[key] = Runner(str(checkpoints(family, layout)), settings)
         return started[key]
 

@@ -2,7 +2,10 @@
 
 from tests import reference
 
-#: What slowfast.md section 6 allows in float32.
+#: Bytes of each engine's KV cache, 65536 tokens of the random checkpoints: many engines live side by side.
+KV_CACHE = 64 * 2**20
+
+#: What counts as the same in float32: features, log-probabilities, and the margin below which a step is a toss-up.
 FEATURES, LOGPROBS, MARGIN = 1e-4, 1e-3, 1e-3
 
 

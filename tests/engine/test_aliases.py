@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.engine.support import KV_CACHE
+
 
 @pytest.fixture
 def arguments(monkeypatch, tmp_path, checkpoints):
@@ -81,7 +83,13 @@ def test_answers_by_name(arguments, bikes):
     from vllm import LLM, SamplingParams
 
     arguments()
-    engine = LLM(model="my-model", dtype="float32", enforce_eager=True, allowed_local_media_path=str(bikes.parent))
+    engine = LLM(
+        model="my-model",
+        dtype="float32",
+        enforce_eager=True,
+        kv_cache_memory_bytes=KV_CACHE,
+        allowed_local_media_path=str(bikes.parent),
+    )
     content = [
         {"type": "video_url", "video_url": {"url": bikes.as_uri()}},
         {"type": "text", "text": "What is happening?"},

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from sfllava_plugin import cli, prompts
+from tests.engine.support import KV_CACHE
 
-ENGINE = '{"dtype": "float32"}'
+ENGINE = json.dumps({"dtype": "float32", "kv_cache_memory_bytes": KV_CACHE})
 KEYS = [
     "model",
     "video",

@@ -35,12 +35,15 @@ def question():
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 50])
-def test_video_features(runners, checkpoints, clips, count):
+def test_video_features(runners, checkpoints, clips, monkeypatch, count):
     frames = read_video(clips(count), num_frames=50, image_size=336).frames
     model = model_of(runners())
     settings = model.settings
-    # The tower does not depend on the pathways: run the reference's once.
+    # The tower does not depend on the pathways: run ours and the reference's once.
     projected = reference.projected_features(checkpoints(), frames)
+    with torch.inference_mode():
+        hidden = model._hidden(torch.from_numpy(frames))
+    monkeypatch.setattr(model, "_hidden", lambda _: hidden)
     try:
         for notation in PATHWAYS:
             model.settings = dataclasses.replace(settings, pathways=pathways.parse(notation))

@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 from sfllava_plugin import cli
+from tests.engine.support import KV_CACHE
 
 
 def test_two_workers_answer_as_one(runners, checkpoints, bikes):
     from sfllava_plugin.engine.runner import Question
 
     engine = {"dtype": "float32", "tensor_parallel_size": 2, "mm_encoder_tp_mode": "data"}
+    engine["kv_cache_memory_bytes"] = KV_CACHE
     command = [sys.executable, "-m", cli.__name__, "ask", str(bikes), "What is happening?", "--json"]
     command += ["--model", str(checkpoints()), "--engine-args", json.dumps(engine), "--max-tokens", "12"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=500, check=False)

@@ -19,6 +19,8 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.engine.support import KV_CACHE
+
 NAME = "sf-served"
 QUESTION = "What is happening?"
 START_SECONDS = 400
@@ -69,7 +71,8 @@ def server(tmp_path_factory, checkpoints, media):
     """The address of a running server."""
     folder = tmp_path_factory.mktemp("server")
     registry, log, port = folder / "registry.yaml", folder / "log", free_port()
-    registry.write_text(f"models:\n  {NAME}:\n    checkpoint: {checkpoints()}\n    engine: {{dtype: float32}}\n")
+    engine = {"dtype": "float32", "kv_cache_memory_bytes": KV_CACHE}
+    registry.write_text(json.dumps({"models": {NAME: {"checkpoint": str(checkpoints()), "engine": engine}}}))
     command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", "--model", NAME]
     command += ["--port", str(port), "--host", "127.0.0.1", "--enforce-eager"]
     command += ["--allowed-local-media-path", str(media)]
@@ -83,12 +86,8 @@ def server(tmp_path_factory, checkpoints, media):
         wait_until_healthy(process, url, log)
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
