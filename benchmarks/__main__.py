@@ -18,8 +18,8 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
     parser.add_argument("--quick", action="store_true", help="small geometry, one repeat: only to see that it runs")
     options = parser.parse_args(given)
-    if options.video and not Path(options.video).exists():
-        parser.error(f"{options.video} does not exist")
+    if options.video and not Path(options.video).is_file():
+        parser.error(f"{options.video} is not a file")
     if options.quick:
         options.geometry, options.repeats, options.tokens = "small", 1, 4
     return options
@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     import torch
 
     from benchmarks import inputs, report, stages
-    from benchmarks.plain import FAST_SIDE, SLOW_FRAMES, PlainModel
+    from benchmarks.plain import PlainModel
     from benchmarks.timing import measure
     from examples.random_checkpoint import write_checkpoint
 
@@ -68,18 +68,10 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     for stage in stages.model_stages(ours, other, video, geometry, options.tokens):
         results.append(measure(stage, options.repeats))
 
-    frames, patches = len(video.indices), geometry.grid**2
-    work = inputs.Work(geometry, frames)
     tower = next(result for result in results if "gemm" in result.seconds)
-    flops = {
-        # Averaged before the projector's second half, only the slow frames go through it whole.
-        "ours": work.flops(min(SLOW_FRAMES, frames) * patches + frames * FAST_SIDE**2),
-        "plain": work.flops(frames * patches),
-        "gemm": stages.mlp_product_flops(geometry),
-    }
     measured = {
         "stages": [report.as_dict(result) for result in results],
-        "gflops": {side: count / tower.median(side) / 1e9 for side, count in flops.items()},
+        "gflops": stages.gflops(tower, video, geometry),
         "settings": {name: getattr(options, name) for name in ("geometry", "dtype", "repeats", "tokens", "threads")},
         "machine": host,
     }

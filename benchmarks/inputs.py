@@ -1,7 +1,6 @@
 """What the benchmark runs on: two videos and a checkpoint with random weights."""
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +24,6 @@ MIDDLE = Geometry(
 GEOMETRIES = {"middle": MIDDLE, "small": REAL_GRID}
 
 _WIDTH, _HEIGHT, _FRAMES = 640, 360, 300
-
-
-@dataclass(frozen=True)
-class Work:
-    """Floating-point operations of the tower and projector for one video, multiplications and additions apart."""
-
-    geometry: Geometry
-    frames: int
-
-    def flops(self, projected: int) -> int:
-        """With the projector's second linear run on ``projected`` tokens."""
-        g = self.geometry
-        width, patches = g.tower_hidden, g.grid**2
-        tokens = patches + 1
-        embedding = 2 * patches * 3 * g.patch_size**2 * width
-        layer = 2 * tokens * (4 * width**2 + 2 * width * g.tower_mlp) + 4 * tokens**2 * width
-        first_linear = 2 * patches * width * g.text_hidden
-        # Layer -2 is read: the last layer never runs.
-        frame = embedding + (g.tower_layers - 1) * layer + first_linear
-        return self.frames * frame + projected * 2 * g.text_hidden**2
 
 
 def videos(folder: Path, given: str | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ def machine(device: torch.device) -> dict:
         "torch_threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: _version(name) for name in _PACKAGES},
     }
 
 
@@ -35,6 +35,7 @@ def as_dict(result: Result) -> dict:
         "ours": result.median("ours"),
         "plain": result.median("plain"),
         "ratio": result.ratio,
+        "ratios": result.ratios,
         "difference": result.difference,
         "seconds": result.seconds,
     }
@@ -46,13 +47,11 @@ def show(report: dict) -> None:
     for heading in ("stage", "ours", "plain", "plain / ours", "lowest to highest", "difference"):
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in report["stages"]:
-        seconds = stage["seconds"]
-        ratios = sorted(plain / ours for ours, plain in zip(seconds["ours"], seconds["plain"], strict=True))
         table.add_row(
             stage["stage"],
             *(f"{stage[side]:.4f} {stage['unit']}" for side in ("ours", "plain")),
             f"{stage['ratio']:.2f}",
-            f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
+            f"{min(stage['ratios']):.2f} to {max(stage['ratios']):.2f}",
             f"{stage['difference']:.1e}",
         )
     console = Console(width=120) if not Console().is_terminal else Console()
@@ -72,6 +71,13 @@ def show(report: dict) -> None:
 
 def write(report: dict, path: Path) -> None:
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def _cpu_model() -> str:

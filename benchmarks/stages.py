@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from benchmarks import plain
-from benchmarks.inputs import Geometry
+from benchmarks import flops, plain
 from benchmarks.ours import OurModel
-from benchmarks.timing import Stage, timed
+from benchmarks.timing import Result, Stage, timed
+from examples.random_checkpoint import Geometry
 from sfllava_plugin.frames import Video, read_video
 
 FRAMES = 50
@@ -25,7 +25,9 @@ def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
     return Stage(f"decode + resize, {name}", sides, _levels, limit=2.0), video
 
 
-def model_stages(ours: OurModel, other: plain.PlainModel, video: Video, geometry: Geometry, tokens: int) -> Iterator:
+def model_stages(
+    ours: OurModel, other: plain.PlainModel, video: Video, geometry: Geometry, tokens: int
+) -> Iterator[Stage]:
     """Frames to video tokens, prompt to first token, and the tokens after it."""
     exact = ours.dtype == torch.float32
     frames = torch.from_numpy(video.frames).to(ours.device)
@@ -41,7 +43,7 @@ def model_stages(ours: OurModel, other: plain.PlainModel, video: Video, geometry
         {
             "ours": timed(lambda: ours.video_tokens(frames)),
             "plain": timed(plain_tokens),
-            "gemm": timed(_mlp_product(geometry, ours.device, ours.dtype)),
+            "gemm": timed(flops.mlp_product(geometry, ours.device, ours.dtype)),
         },
         _relative,
         limit=1e-3 if exact else 0.1,
@@ -72,21 +74,17 @@ def model_stages(ours: OurModel, other: plain.PlainModel, video: Video, geometry
         raise RuntimeError(f"the tower ran {len(embedded)} times while prefill and generation were timed")
 
 
-def mlp_product_flops(geometry: Geometry) -> int:
-    rows, inner, columns = _mlp_shape(geometry)
-    return 2 * rows * inner * columns
-
-
-def _mlp_shape(geometry: Geometry) -> tuple[int, int, int]:
-    return 16 * (geometry.grid**2 + 1), geometry.tower_hidden, geometry.tower_mlp
-
-
-def _mlp_product(geometry: Geometry, device: torch.device, dtype: torch.dtype):
-    """The first product of the tower's MLP for 16 frames: what the machine can do."""
-    rows, inner, columns = _mlp_shape(geometry)
-    left = torch.randn(rows, inner, device=device, dtype=dtype)
-    right = torch.randn(inner, columns, device=device, dtype=dtype)
-    return lambda: torch.mm(left, right)
+def gflops(tower: Result, video: Video, geometry: Geometry) -> dict[str, float]:
+    """Billions of operations per second of each side of the tower's stage."""
+    frames, patches = len(video.indices), geometry.grid**2
+    slow = min(plain.SLOW_FRAMES, frames) * patches
+    counts = {
+        # Averages are taken before the projector's second half: only the slow frames go through it whole.
+        "ours": flops.tower(geometry, frames, slow + frames * plain.FAST_SIDE**2),
+        "plain": flops.tower(geometry, frames, frames * patches),
+        "gemm": flops.product(geometry),
+    }
+    return {side: count / tower.median(side) / 1e9 for side, count in counts.items()}
 
 
 def _count_calls(model: torch.nn.Module, name: str) -> list[None]:
@@ -106,7 +104,6 @@ def _relative(ours: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _first_logprob(ours, other: plain.Prefilled) -> float:
-    [(token, found)] = [
-        (token, found) for token, found in ours.outputs[0].logprobs[0].items() if token == ours.outputs[0].token_ids[0]
-    ]
-    return abs(found.logprob - float(other.logits.float().log_softmax(-1)[token]))
+    [completion] = ours.outputs
+    token = completion.token_ids[0]
+    return abs(completion.logprobs[0][token].logprob - float(other.logits.float().log_softmax(-1)[token]))
