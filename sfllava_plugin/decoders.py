@@ -195,8 +195,10 @@ class DecordReader:
         Raises:
             DecodeError: decord fails, or made a frame up.
         """
-        # A seek to a hidden key frame lands before it, and all the way from there is one skip.
-        if len(self._keys) > 1 and not self._opencv.has_frame_at(self._near_end):
+        # A seek to a hidden key frame lands before it, and all the way from there is one skip. It passes
+        # the true end by more than a skip only if the frame before it was as far away.
+        longest = max(np.diff([0, *wanted, self.count - 1]))
+        if longest > _DECORD_MAX_SKIP and not self._opencv.has_frame_at(self._near_end):
             raise DecodeError("shorter than decord believes")
         at = 0
         if wanted[0] > 0:
