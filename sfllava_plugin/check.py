@@ -1,6 +1,6 @@
 """What is installed, what vLLM sees of it, and what was tested: the table behind `sfllava check`.
 
-It imports vllm only to ask it; without vllm it says what to install.
+What vLLM sees is asked in engine/registered.py; without vllm it says what to install.
 """
 
 import platform
@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from packaging.version import Version
 
 from sfllava_plugin import registry
-from sfllava_plugin.model_directory import ARCHITECTURE, VIDEO_PROCESSOR
 
 #: vLLM releases that the tests run with, and those whose sources are only looked at.
 TESTED = ("0.32",)
@@ -69,16 +68,9 @@ def _seen_by_vllm() -> list[Finding]:
     if "sfllava" not in plugins:
         seen = Finding("plugin entry point", "not seen", False, "install the package again")
     try:
-        from vllm import EngineArgs, ModelRegistry
-        from vllm.multimodal.video import get_video_loader_backend_for_processor
-        from vllm.plugins import load_general_plugins
+        from sfllava_plugin.engine.registered import parts
 
-        load_general_plugins()
-        parts = {
-            "model": ARCHITECTURE in ModelRegistry.get_supported_archs(),
-            "video loader": get_video_loader_backend_for_processor(VIDEO_PROCESSOR) is not None,
-            "aliases": hasattr(EngineArgs.create_engine_config, "_sfllava_wrapped"),
-        }
+        registered = parts()
     except Exception as error:  # whatever an unknown vLLM raises is the finding
         return [
             seen,
@@ -89,7 +81,7 @@ def _seen_by_vllm() -> list[Finding]:
         seen,
         *(
             Finding(name, "registered" if there else "not registered", there, "" if there else fix)
-            for name, there in parts.items()
+            for name, there in registered.items()
         ),
     ]
 

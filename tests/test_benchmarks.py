@@ -4,19 +4,11 @@ import json
 import math
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
 
 STAGES = ["decode + resize", "decode + resize", "tower + projector + pathways", "prefill", "generation"]
 
-needs = pytest.mark.skipif(
-    not all(map(find_spec, ("vllm", "av", "skvideo"))), reason="needs the engine, PyAV and scikit-video"
-)
 
-
-@needs
 def test_quick_run_measures_every_stage(tmp_path):
     file = tmp_path / "numbers.json"
     root = Path(__file__).parents[1]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_WRAPPED = "_sfllava_wrapped"
+#: Marks what is wrapped already.
+WRAPPED = "_sfllava_wrapped"
 
 
 def register() -> None:
@@ -35,9 +36,9 @@ def register() -> None:
         return
     for (owner, name), wrap in zip(surfaces, (_resolve_before, _leave_aliases), strict=True):
         original = getattr(owner, name)
-        if not hasattr(original, _WRAPPED):
+        if not hasattr(original, WRAPPED):
             wrapper = functools.wraps(original)(wrap(original))
-            setattr(wrapper, _WRAPPED, True)
+            setattr(wrapper, WRAPPED, True)
             setattr(owner, name, wrapper)
 
 
