@@ -57,14 +57,15 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     geometry, dtype = inputs.GEOMETRIES[options.geometry], getattr(torch, options.dtype)
     results, video = [], None
     checkpoint = str(write_checkpoint(folder / "checkpoint", geometry=geometry, dtype=dtype))
-    # Before anything is timed: starting the engine decides how many threads there are.
-    ours = OurModel(checkpoint, options.dtype)
-    other = PlainModel(checkpoint, ours.device, dtype)
-    host = report.machine(ours.device)
-
+    # Before the engine starts: on a CPU it ties this process to its cores, and a server decodes in another process.
     for name, path in inputs.videos(folder, options.video).items():
         stage, video = stages.decoding(name, path, geometry.image_size)
         results.append(measure(stage, options.repeats))
+
+    # Before the model's stages are timed: starting the engine decides how many threads there are.
+    ours = OurModel(checkpoint, options.dtype)
+    other = PlainModel(checkpoint, ours.device, dtype)
+    host = report.machine(ours.device)
     for stage in stages.model_stages(ours, other, video, geometry, options.tokens):
         results.append(measure(stage, options.repeats))
 
