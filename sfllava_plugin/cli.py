@@ -1,4 +1,4 @@
-"""The command `sfllava`: models, prepare, ask, check.
+"""The command `sfllava`: models, prepare, ask, batch, shapes, tasks-dir, check.
 
 Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input. Errors are one line on
 standard error.
@@ -88,6 +88,42 @@ def ask(
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False))
     else:
         print(answer.answer or answer.text)
+
+
+@app.command()
+def batch(
+    questions: Annotated[
+        str, typer.Argument(help="JSON Lines: id, video, question, options, max_tokens. - reads stdin.")
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="JSON Lines of answers. - writes stdout.")],
+    model: Model = "sf-llava",
+    engine_args: Annotated[str, typer.Option(help="vLLM engine arguments as a JSON object.")] = "{}",
+) -> int:
+    """Answer a file of questions; run again, it does only what is missing."""
+    quiet()
+    from sfllava_plugin import batch_command
+
+    arguments = _engine_arguments(engine_args)
+    return batch_command.run(questions, output, lambda: _runner().Runner(model, arguments))
+
+
+@app.command()
+def shapes(
+    folder: Annotated[Path, typer.Argument(help="Where the clips go.")],
+    clips: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="The first clip's seed.")] = 0,
+) -> None:
+    """Write clips of coloured shapes, what sf-llava-tiny knows, with questions.jsonl for batch and truth.jsonl."""
+    from sfllava_plugin.shapes.clips import write_folder
+
+    count = write_folder(folder, range(seed, seed + clips))
+    print(f"{clips} clips and {count} questions in {folder}")
+
+
+@app.command(name="tasks-dir")
+def tasks_dir() -> None:
+    """Print the folder of our lmms-eval tasks, for --include_path."""
+    print(Path(__file__).with_name("evaluation") / "tasks")
 
 
 @app.command()

@@ -167,6 +167,7 @@ def render(
     template: str,
     question: str,
     options: Sequence[str] | None = None,
+    prompt_frame: str | None = None,
     *,
     bos_token: str = "",
     eos_token: str = "",
@@ -177,6 +178,7 @@ def render(
         template,
         [{"role": "user", "content": content}],
         options=list(options or []),
+        prompt_frame=prompt_frame,
         bos_token=bos_token,
         eos_token=eos_token,
     )

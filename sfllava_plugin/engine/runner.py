@@ -1,12 +1,14 @@
-"""Questions in, answers out: one vLLM engine in this process and the way every question takes to it.
+"""Questions in, answers out: one vLLM engine and the way every question takes to it.
 
 A question becomes the prompt that the model directory's chat template writes, and a video becomes frames by frames.py,
-exactly as in the server. It does not know files of questions or benchmarks.
+exactly as in the server. Questions on the same video are asked together: it is decoded and encoded once, and they share
+its place in the prefix cache. It does not know files of questions or benchmarks.
 """
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMClientError
+from vllm.renderers.inputs.preprocess import parse_model_prompt
+from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin.engine.lookahead import Decoded, Lookahead
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.frames import Video, read_video
 from sfllava_plugin.model_directory import CHAT_TEMPLATE
 from sfllava_plugin.pathways import SlowFast, slow_indices
 
@@ -30,12 +35,16 @@ _TOP_LOGPROBS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """One question about one video (a file, or a folder of images); ``options`` make it multiple choice."""
+    """One question about one video (a file, or a folder of images).
+
+    ``options`` make it multiple choice. ``prompt_frame`` chooses another prompt than these imply (see prompts.py).
+    """
 
     video: str
     text: str
     options: tuple[str, ...] = ()
     max_tokens: int = DEFAULT_MAX_TOKENS
+    prompt_frame: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +62,34 @@ class Answer:
     text: str
     answer: str | None
     logprobs: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a question has no answer: its video cannot be read, or it does not fit the context."""
+
+    error: Exception
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decoded:
+    """A video's frames, and what vLLM's caches know them by."""
+
+    video: Video
+    identifier: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A question on its way through the engine."""
+
+    question: Question
+    prompt: str
+    frames: tuple[int, ...]
+
+
+_Group = list[tuple[int, Question]]
+_AskedByPosition = dict[int, _Asked]
 
 
 class Runner:
@@ -80,6 +117,7 @@ class Runner:
         config = self.engine.llm_engine.model_config
         self.settings = VideoSettings.read(config.hf_config)
         self._frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
+        self._most_at_once = self.engine.llm_engine.vllm_config.scheduler_config.max_num_seqs
 
     def answer(self, question: Question) -> Answer:
         """Answer one question, greedily.
@@ -88,32 +126,98 @@ class Runner:
             VideoError: the video cannot be read.
             ValueError: the question does not fit the context.
         """
-        video = read_video(question.video, num_frames=self._frames, image_size=self.settings.image_size)
-        prompt = self.prompt(question.text, question.options)
-        token_ids = self._tokenizer(prompt, add_special_tokens=False).input_ids
-        sampling = SamplingParams(temperature=0.0, max_tokens=question.max_tokens, logprobs=_TOP_LOGPROBS)
-        request = {
-            "prompt_token_ids": token_ids,
-            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
-        }
-        try:
-            [output] = self.engine.generate(request, sampling, use_tqdm=False)
-        except VLLMClientError as error:
-            raise ValueError(str(error)) from error
-        return self._answer(question, prompt, list(video.indices), output)
+        [(_, result)] = self.answers([question])
+        if isinstance(result, Failure):
+            raise result.error
+        return result
 
-    def prompt(self, text: str, options: Sequence[str] = ()) -> str:
+    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Failure]]:
+        """Answer many questions, greedily: (position of the question, its answer) as they finish.
+
+        Videos are decoded ahead of the engine, a bounded number of them, in the order in which they first occur. To
+        stop before the end, close the generator: what the engine has not finished is dropped.
+        """
+        groups: dict[str, _Group] = {}
+        for position, question in enumerate(questions):
+            groups.setdefault(question.video, []).append((position, question))
+        waiting, asked = deque(groups.values()), {}
+        try:
+            with Lookahead(list(groups), self._read) as videos:
+                while waiting or asked:
+                    # The engine gets work as soon as it is decoded, and waits for a decoder only when it has nothing.
+                    while waiting and len(asked) < self._most_at_once and (videos.ready or not asked):
+                        yield from self._ask_group(waiting.popleft(), next(videos), asked)
+                    yield from self._finished(asked)
+        finally:
+            self.engine.llm_engine.abort_request([str(position) for position in asked])
+
+    def _ask_group(self, group: _Group, decoded: Decoded, asked: _AskedByPosition) -> Iterator[tuple[int, Failure]]:
+        """Hand all questions on a video to the engine; gives those back that cannot be asked."""
+        for position, question in sorted(group, key=_shared_beginning):
+            try:
+                if decoded.error:
+                    raise decoded.error
+                asked[position] = self._ask(position, question, decoded.video)
+            except (ValueError, OSError) as error:
+                yield position, Failure(error)
+
+    def _finished(self, asked: _AskedByPosition) -> Iterator[tuple[int, Answer]]:
+        """One step of the engine, and the answers that it finished."""
+        for output in self.engine.llm_engine.step() if asked else ():
+            if output.finished:
+                position = int(output.request_id)
+                yield position, self._answer(asked.pop(position), output)
+
+    def _read(self, path: str) -> _Decoded:
+        video = read_video(path, num_frames=self._frames, image_size=self.settings.image_size)
+        return _Decoded(video, _identifier(path, self._frames))
+
+    def _ask(self, position: int, question: Question, decoded: _Decoded) -> _Asked:
+        """Hand a question to the engine.
+
+        Raises:
+            ValueError: it is too long.
+        """
+        video = decoded.video
+        prompt = self.prompt(question.text, question.options, question.prompt_frame)
+        request = {
+            "prompt_token_ids": self._tokenizer(prompt, add_special_tokens=False).input_ids,
+            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
+            "multi_modal_uuids": {"video": [decoded.identifier]},
+        }
+        sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=question.max_tokens,
+            logprobs=_TOP_LOGPROBS,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        renderer = self.engine.renderer
+        try:
+            parsed = parse_model_prompt(self.engine.model_config, request)
+            [rendered] = renderer.render_cmpl([parsed], renderer.default_cmpl_tok_params)
+            self.engine.llm_engine.add_request(str(position), rendered, sampling)
+        except VLLMClientError as problem:
+            raise ValueError(str(problem)) from problem
+        return _Asked(question, prompt, video.indices)
+
+    def close(self) -> None:
+        """Shut the engine down."""
+        self.engine.llm_engine.engine_core.shutdown()
+
+    def prompt(self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None) -> str:
         """The whole prompt of a question, as the server's chat template writes it."""
         return prompts.render(
             self._template,
             text,
             options,
+            prompt_frame,
             bos_token=self._tokenizer.bos_token or "",
             eos_token=self._tokenizer.eos_token or "",
         )
 
-    def _answer(self, question: Question, prompt: str, indices: list[int], output: RequestOutput) -> Answer:
+    def _answer(self, asked: _Asked, output: RequestOutput) -> Answer:
         [completion] = output.outputs
+        question, indices = asked.question, list(asked.frames)
         pathways = self.settings.pathways
         slow = slow_indices(len(indices), pathways.slow.frames) if isinstance(pathways, SlowFast) else []
         first = completion.logprobs[0] if completion.logprobs else {}
@@ -125,7 +229,7 @@ class Runner:
             frames=indices,
             slow_frames=slow,
             video_tokens=self.settings.video_tokens(len(indices)),
-            prompt=prompt,
+            prompt=asked.prompt,
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
             text=completion.text.strip(),
@@ -134,3 +238,17 @@ class Runner:
                 {"token_id": token, "token": found.decoded_token, "logprob": found.logprob} for token, found in top
             ],
         )
+
+
+def _shared_beginning(numbered: tuple[int, Question]) -> tuple[bool, int]:
+    """Multiple-choice prompts differ from the others before the video: asked after one another, they share it."""
+    position, question = numbered
+    return bool(question.options), position
+
+
+def _identifier(path: str, num_frames: int) -> str:
+    """The file, its age and size (of a folder, those of the files in it), and how many frames were taken."""
+    place = Path(path)
+    parts = sorted(place.iterdir()) if place.is_dir() else [place]
+    stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+    return f"{place.absolute()} {stats} {num_frames}"

@@ -1,0 +1,70 @@
+"""Decodes videos ahead of the engine, a bounded number of them, each once.
+
+It knows paths, and that reading one takes a while. It does not know questions or engines.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+#: Threads that decode; each resizes with a few of its own, so there need not be one for every core.
+DECODERS = max(2, min(8, (os.cpu_count() or 2) // 2))
+#: Videos that are being decoded or wait decoded: memory does not grow with the job.
+AHEAD = DECODERS + 2
+
+
+@dataclass(frozen=True)
+class Decoded(Generic[T]):
+    """A video of the job by its number, and what was read or why it could not be."""
+
+    number: int
+    video: T | None
+    error: Exception | None = None
+
+
+class Lookahead(Generic[T]):
+    """Videos in order, decoded by ``read`` in threads; a context manager, which drops what was not asked for."""
+
+    def __init__(self, paths: Sequence[str], read: Callable[[str], T]):
+        self._read = read
+        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._waiting: deque[tuple[int, Future]] = deque()
+        self._paths = enumerate(paths)
+
+    def __enter__(self) -> "Lookahead[T]":
+        self._fill()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next video can be had without waiting."""
+        return bool(self._waiting) and self._waiting[0][1].done()
+
+    def __iter__(self) -> Iterator[Decoded[T]]:
+        return self
+
+    def __next__(self) -> Decoded[T]:
+        """The next video, waited for."""
+        if not self._waiting:
+            raise StopIteration
+        number, future = self._waiting.popleft()
+        error = future.exception()
+        self._fill()
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        return Decoded(number, None, error) if error else Decoded(number, future.result())
+
+    def _fill(self) -> None:
+        while len(self._waiting) < AHEAD:
+            number, path = next(self._paths, (None, None))
+            if number is None:
+                return
+            self._waiting.append((number, self._pool.submit(self._read, path)))

@@ -1,0 +1,58 @@
+"""The task `sfllava_shapes`: questions on generated clips. The clips are written on first use."""
+
+import datasets
+
+from sfllava_plugin.checkpoints import cache_folder
+from sfllava_plugin.prompts import read_choice
+from sfllava_plugin.shapes.clips import clip, write_clip
+from sfllava_plugin.shapes.scenes import random_scene
+
+
+def open_ended(seeds: datasets.Dataset) -> datasets.Dataset:
+    """One row for each open-ended question on the clips of ``seeds``."""
+    return _rows(seeds, lambda made: made.open_ended)
+
+
+def multiple_choice(seeds: datasets.Dataset) -> datasets.Dataset:
+    """One row for each question that has options."""
+    return _rows(seeds, lambda made: made.multiple_choice)
+
+
+def doc_to_visual(doc: dict) -> list[str]:
+    path = cache_folder().parent / "shapes" / f"{doc['seed']}.mp4"
+    return [str(write_clip(random_scene(doc["seed"]), path))]
+
+
+def doc_to_text(doc: dict) -> str:
+    """What a model that has no prompts of its own is sent."""
+    if not doc["options"]:
+        return f"{doc['question']} Answer in one word."
+    lines = (f"({letter}) {option}" for letter, option in zip("ABCDE", doc["options"], strict=False))
+    return "\n".join([doc["question"], *lines, "Answer with the letter of the right option."])
+
+
+def process_results(doc: dict, results: list[str]) -> dict[str, float]:
+    """1.0 or 0.0 as the whole and as the question's kind."""
+    reply = results[0].strip()
+    if doc["options"]:
+        right = read_choice(reply, doc["options"]) == doc["answer"]
+    else:
+        right = reply.lower().rstrip(".") == doc["answer"]
+    return {"accuracy": float(right), doc["kind"].replace(" ", "_"): float(right)}
+
+
+def _rows(seeds: datasets.Dataset, part) -> datasets.Dataset:
+    rows = []
+    for seed in seeds["seed"]:
+        for number, question in enumerate(part(clip(seed))):
+            rows.append(
+                {
+                    "id": f"{seed}-{number}",
+                    "seed": seed,
+                    "kind": question.kind,
+                    "question": question.text,
+                    "options": list(question.options),
+                    "answer": question.letter or question.answer,
+                }
+            )
+    return datasets.Dataset.from_list(rows)

@@ -1,0 +1,89 @@
+"""Clips of the shapes' world as video files, and the questions that go with them."""
+
+import json
+import os
+import random
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from .drawing import draw
+from .questions import ShapesQuestion, multiple_choice, questions
+from .scenes import Scene, random_scene
+
+#: Frames of a clip, frames a second, and the side of its square picture in pixels.
+FRAMES, RATE, SIDE = 64, 16, 192
+#: Training draws its scenes from here on: every seed below is held out.
+TRAINING_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A scene, open-ended questions on it, and as many of them as have options asked as multiple choice."""
+
+    scene: Scene
+    open_ended: tuple[ShapesQuestion, ...]
+    multiple_choice: tuple[ShapesQuestion, ...]
+
+
+def clip(seed: int, *, one_shape: bool = False) -> Clip:
+    """The clip of this seed: the same scene and questions each time."""
+    scene, rng = random_scene(seed, one_shape=one_shape), random.Random(f"questions {seed}")
+    asked = questions(scene, rng)
+    return Clip(scene, tuple(asked), tuple(multiple_choice(question, rng) for question in asked if question.pool))
+
+
+def moment(frame: int) -> float:
+    """The time of a source frame, as a fraction of the clip."""
+    return (frame + 0.5) / FRAMES
+
+
+def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
+    """Write clips, ``questions.jsonl`` for `sfllava batch` and ``truth.jsonl``; returns how many questions.
+
+    An id names the clip and the question; that of a multiple-choice question ends in ``-choice``, and its truth is a
+    letter.
+
+    Raises:
+        OSError: something cannot be written.
+    """
+    folder = Path(folder)
+    asked, truth = [], []
+    for seed in seeds:
+        made = clip(seed)
+        video = write_clip(made.scene, folder / f"{seed}.mp4").name
+        for ending, group in (("", made.open_ended), ("-choice", made.multiple_choice)):
+            for number, question in enumerate(group):
+                name = {"id": f"{seed}-{number}{ending}"}
+                options = {"options": question.options} if question.options else {}
+                asked.append(name | {"video": video, "question": question.text} | options)
+                known = {"kind": question.kind, "shapes": len(made.scene.shapes)}
+                truth.append(name | known | {"answer": question.letter or question.answer})
+    for name, rows in (("questions.jsonl", asked), ("truth.jsonl", truth)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return len(asked)
+
+
+def write_clip(scene: Scene, path: str | os.PathLike) -> Path:
+    """Write a scene as an mp4 file (MPEG-4 video), aside and then renamed; a file that is there already is kept.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".clip-", dir=path.parent) as folder:
+        aside = Path(folder) / path.name
+        writer = cv2.VideoWriter(str(aside), cv2.VideoWriter.fourcc(*"mp4v"), RATE, (SIDE, SIDE))
+        if not writer.isOpened():
+            raise OSError(f"{path}: OpenCV cannot write mp4 here")
+        for picture in draw(scene, [moment(frame) for frame in range(FRAMES)], SIDE):
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        writer.release()
+        aside.replace(path)
+    return path

@@ -1,0 +1,179 @@
+"""What happens in a clip: which shapes stand where, which move, what changes, when the picture flashes.
+
+Lengths are fractions of the picture's side, times fractions of the clip. A scene says nothing of pixels or of words
+beyond the names of colours and shapes.
+"""
+
+import math
+import random
+from dataclasses import dataclass, replace
+
+COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
+SHAPES = ("circle", "square", "triangle", "cross")
+COLUMNS = ("left", "middle", "right")
+ROWS = ("top", "middle", "bottom")
+GROUNDS = ("plain", "gradient", "texture")
+
+#: Centres of the three columns and rows.
+CELLS = (0.25, 0.5, 0.75)
+#: How far from a cell's centre a shape may stand, on each axis.
+_JITTER = 0.042
+#: The shortest path that counts as a motion.
+_SHORTEST_PATH = 0.2
+#: Changes and arrivals happen in here, so that the beginning and the end are both seen for long.
+_MIDDLE = (0.35, 0.65)
+#: A flash falls between the moments that 4 slow frames of 8, 16 or 32 show: only the fast pathway sees it.
+FLASH_WINDOWS = ((0.075, 0.268), (0.325, 0.503), (0.560, 0.752), (0.810, 0.995))
+#: One frame of 8, two of 16, four or five of 32.
+FLASH_LENGTH = 0.14
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape: it goes evenly from ``start`` to ``end`` (x, y of its centre) and may change its colour once."""
+
+    kind: str
+    colour: str
+    start: Point
+    end: Point
+    radius: float
+    later_colour: str | None = None
+    changes_at: float = 1.0
+    appears_at: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        return self.start != self.end
+
+    @property
+    def direction(self) -> str:
+        """left, right, up or down, or nowhere."""
+        (x, y), (to_x, to_y) = self.start, self.end
+        if abs(to_x - x) > abs(to_y - y):
+            return "right" if to_x > x else "left"
+        if self.moves:
+            return "down" if to_y > y else "up"
+        return "nowhere"
+
+    def colour_at(self, time: float) -> str:
+        return self.later_colour if self.later_colour and time >= self.changes_at else self.colour
+
+    def centre_at(self, time: float) -> Point:
+        return tuple(a + (b - a) * time for a, b in zip(self.start, self.end, strict=True))
+
+
+@dataclass(frozen=True)
+class Flash:
+    """The whole ground lights up in ``colour`` for a moment."""
+
+    colour: str
+    begins: float
+
+    def lights(self, time: float) -> bool:
+        return self.begins <= time < self.begins + FLASH_LENGTH
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One or two shapes, of different kind and colour, on a dark ground; ``seed`` decides the ground's look."""
+
+    seed: int
+    shapes: tuple[Shape, ...]
+    ground: str
+    flash: Flash | None = None
+
+    @property
+    def arrives(self) -> bool:
+        """Whether the second shape comes later than the first."""
+        return self.shapes[-1].appears_at > 0
+
+
+def cell(value: float) -> int:
+    """0, 1 or 2: the column or row in which a coordinate lies."""
+    return min(range(3), key=lambda index: abs(CELLS[index] - value))
+
+
+def random_scene(seed: int, *, one_shape: bool = False) -> Scene:
+    """The scene of this seed; with ``one_shape`` of the half of the world that has a single one."""
+    rng = random.Random(seed)
+    colours = rng.sample(COLOURS, len(COLOURS))
+    kinds = rng.sample(SHAPES, 2)
+    if one_shape or rng.random() < 0.5:
+        shapes = (_single(rng, kinds[0], colours),)
+    elif rng.random() < 0.5:
+        shapes = _together(rng, kinds, colours)
+    else:
+        shapes = _one_after_the_other(rng, kinds, colours)
+    # The flash has a colour of its own: no shape vanishes in it.
+    flash = Flash(colours[3], _flash_begins(rng)) if rng.random() < 0.8 else None
+    return Scene(seed, shapes, rng.choice(GROUNDS), flash)
+
+
+def _flash_begins(rng: random.Random) -> float:
+    low, high = rng.choice(FLASH_WINDOWS)
+    return rng.uniform(low, high - FLASH_LENGTH)
+
+
+def _single(rng: random.Random, kind: str, colours: list[str]) -> Shape:
+    if rng.random() < 0.65:
+        start, end = _path(rng)
+    else:
+        start = end = _near(rng, rng.choice(CELLS), rng.choice(CELLS))
+    return _maybe_recoloured(rng, Shape(kind, colours[0], start, end, _radius(rng)), colours[2])
+
+
+def _together(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple[Shape, Shape]:
+    """Two shapes in opposite rows or columns; at most the first moves, along its own."""
+    start, end, across = _opposite(rng, moving=rng.random() < 0.75)
+    first = Shape(kinds[0], colours[0], start, end, _radius(rng))
+    return first, Shape(kinds[1], colours[1], across, across, _radius(rng))
+
+
+def _one_after_the_other(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple[Shape, Shape]:
+    start, end, across = _opposite(rng, moving=False)
+    first = Shape(kinds[0], colours[0], start, end, _radius(rng))
+    later = Shape(kinds[1], colours[1], across, across, _radius(rng), appears_at=rng.uniform(*_MIDDLE))
+    return first, later
+
+
+def _opposite(rng: random.Random, *, moving: bool) -> tuple[Point, Point, Point]:
+    """Start and end of one shape, and where another stands out of its way."""
+    near, far = rng.sample((CELLS[0], CELLS[2]), 2)
+    horizontal = rng.random() < 0.5
+    turn = (lambda along, across: (along, across)) if horizontal else (lambda along, across: (across, along))
+    while True:
+        begin, finish = rng.sample(CELLS, 2)
+        start = _near(rng, *turn(begin, near))
+        end = _along(start, finish + rng.uniform(-_JITTER, _JITTER), horizontal) if moving else start
+        if not moving or math.dist(start, end) >= _SHORTEST_PATH:
+            return start, end, _near(rng, *turn(rng.choice(CELLS), far))
+
+
+def _path(rng: random.Random) -> tuple[Point, Point]:
+    while True:
+        begin, finish = rng.sample(CELLS, 2)
+        other, horizontal = rng.choice(CELLS), rng.random() < 0.5
+        start = _near(rng, begin, other) if horizontal else _near(rng, other, begin)
+        end = _along(start, finish + rng.uniform(-_JITTER, _JITTER), horizontal)
+        if math.dist(start, end) >= _SHORTEST_PATH:
+            return start, end
+
+
+def _along(start: Point, finish: float, horizontal: bool) -> Point:
+    return (finish, start[1]) if horizontal else (start[0], finish)
+
+
+def _near(rng: random.Random, x: float, y: float) -> Point:
+    return x + rng.uniform(-_JITTER, _JITTER), y + rng.uniform(-_JITTER, _JITTER)
+
+
+def _radius(rng: random.Random) -> float:
+    return rng.uniform(0.115, 0.156)
+
+
+def _maybe_recoloured(rng: random.Random, shape: Shape, colour: str) -> Shape:
+    if rng.random() < 0.5:
+        return shape
+    return replace(shape, later_colour=colour, changes_at=rng.uniform(*_MIDDLE))

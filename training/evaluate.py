@@ -1,0 +1,177 @@
+"""Measures sf-llava-tiny as its users meet it, on held-out clips: python -m training.evaluate [--clips 500]
+
+The figures come from mp4 files through `sfllava batch` with its default settings; those with other frames, other
+pathways, reversed or shuffled clips too. Only where the tokens of a pathway are taken away is the engine touched: they
+are zeroed as the model makes them. Writes evaluation.json and prints the tables of the model card.
+"""
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from sfllava_plugin.cli import quiet
+
+quiet()
+
+from sfllava_plugin import pathways
+from sfllava_plugin.shapes import clips
+from sfllava_plugin.shapes.questions import FAST_ONLY
+
+MODEL = "sf-llava-tiny"
+#: Held out: training draws from clips.TRAINING_SEEDS on, and looked at seeds below 1000 on its way.
+FIRST_SEED = 10_000
+_OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
+
+Replies = dict[str, str]
+Truth = dict[str, dict]
+
+
+def batch(folder: Path, name: str, engine: dict | None = None) -> Replies:
+    """Replies by id from the command `sfllava batch`."""
+    out = folder / f"answers-{name}.jsonl"
+    command = [sys.executable, "-m", "sfllava_plugin.cli", "batch", str(folder / "questions.jsonl"), "-o", str(out)]
+    subprocess.run([*command, "--model", MODEL, "--engine-args", json.dumps(engine or {})], check=True)
+    rows = map(json.loads, out.read_text(encoding="utf-8").splitlines())
+    return {row["id"]: row["answer"] or row["text"] for row in rows}
+
+
+def truth_of(folder: Path) -> Truth:
+    rows = map(json.loads, (folder / "truth.jsonl").read_text(encoding="utf-8").splitlines())
+    return {row["id"]: row for row in rows}
+
+
+def share(replies: Replies, truth: Truth, chosen: Callable[[dict], bool] = lambda row: True) -> float:
+    """How many of the chosen questions are answered rightly, 0 to 1."""
+    right = [replies[name] == row["answer"] for name, row in truth.items() if chosen(row)]
+    return round(sum(right) / len(right), 4)
+
+
+def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
+    """Shares by kind: one shape, two shapes, multiple choice."""
+    groups: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for name, row in truth.items():
+        column = "multiple choice" if name.endswith("-choice") else ("one shape", "two shapes")[row["shapes"] - 1]
+        for kind in (row["kind"], "all"):
+            groups[kind][column].append(replies[name] == row["answer"])
+    return {kind: {c: round(sum(v) / len(v), 4) for c, v in columns.items()} for kind, columns in groups.items()}
+
+
+def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> Path:
+    """The same questions on clips whose frames are in another order."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob("*.mp4"):
+        reader, frames = cv2.VideoCapture(str(path)), []
+        while (read := reader.read())[0]:
+            frames.append(read[1])
+        size = (clips.SIDE, clips.SIDE)
+        writer = cv2.VideoWriter(str(target / path.name), cv2.VideoWriter.fourcc(*"mp4v"), clips.RATE, size)
+        for frame in order(frames):
+            writer.write(frame)
+        writer.release()
+    for name in ("questions.jsonl", "truth.jsonl"):
+        (target / name).write_bytes((source / name).read_bytes())
+    return target
+
+
+def without(folder: Path, pathway: str) -> Replies:
+    """Replies with the tokens of one pathway zeroed."""
+    from sfllava_plugin.batch import read_rows
+    from sfllava_plugin.engine import model
+    from sfllava_plugin.engine.runner import Question, Runner
+
+    def zeroed(features, chosen, project=None):
+        tokens = pathways.video_tokens(features, chosen, project)
+        slow = len(tokens) - len(features) * chosen.fast.height * chosen.fast.width
+        (tokens[:slow] if pathway == "slow" else tokens[slow:]).zero_()
+        return tokens
+
+    class Patched:
+        video_tokens = staticmethod(zeroed)
+
+    with (folder / "questions.jsonl").open(encoding="utf-8") as file:
+        rows = read_rows(file, folder)
+    runner, model.pathways = Runner(MODEL), Patched
+    try:
+        questions = [Question(row.video, row.question, row.options, 32) for row in rows]
+        answers = dict(runner.answers(questions))
+    finally:
+        model.pathways = pathways
+        runner.close()
+    return {row.id: answers[i].answer or answers[i].text for i, row in enumerate(rows)}
+
+
+def flipped(replies: Replies, before: Replies, truth: Truth) -> float:
+    """Of the motions named rightly, how many have the opposite name when the clip runs backwards."""
+    moving = [
+        name
+        for name, row in truth.items()
+        if row["kind"] == "direction" and row["answer"] in _OPPOSITE and before[name] == row["answer"]
+    ]
+    return round(sum(replies[name] == _OPPOSITE[before[name]] for name in moving) / len(moving), 4)
+
+
+def fast_only(row: dict) -> bool:
+    return row["kind"] in FAST_ONLY
+
+
+def flashing(row: dict) -> bool:
+    return fast_only(row) and row["answer"] != "none"
+
+
+def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
+    """Other settings and ablations: the share of all right answers, and what is particular to each."""
+    truth = truth_of(folder)
+    found: dict[str, dict[str, float]] = {}
+
+    def note(name: str, replies: Replies, **more: float) -> None:
+        row = {"all": share(replies, truth), "flash": share(replies, truth, fast_only)}
+        found[name] = row | {"flash, where there is one": share(replies, truth, flashing)} | more
+        print(name, found[name], flush=True)
+
+    shipped = batch(folder, "shipped")
+    note("as shipped", shipped)
+    for frames in (8, 32):
+        note(
+            f"{frames} frames",
+            batch(folder, f"{frames}-frames", {"media_io_kwargs": {"video": {"num_frames": frames}}}),
+        )
+    for slow in (2, 8):
+        notation = f"slowfast-slow_{slow}frms_spatial_1d_max_pool-fast_2x2"
+        note(f"{slow} slow frames", batch(folder, f"{slow}-slow", {"hf_overrides": {"slowfast_pathways": notation}}))
+    backwards = batch(changed_clips(folder, work / "backwards", lambda frames: frames[::-1]), "backwards")
+    note("frames reversed", backwards, flipped=flipped(backwards, shipped, truth))
+    rng = random.Random(0)
+    shuffled = batch(changed_clips(folder, work / "shuffled", lambda f: rng.sample(f, len(f))), "shuffled")
+    note("frames shuffled", shuffled)
+    for pathway in ("slow", "fast"):
+        note(f"without {pathway} tokens", without(folder, pathway))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="measure sf-llava-tiny on held-out clips")
+    parser.add_argument("--clips", type=int, default=500, help="for the figures by kind")
+    parser.add_argument("--varied", type=int, default=150, help="for the other settings and the ablations")
+    parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
+    options = parser.parse_args()
+    every, some = options.out / "clips", options.out / "some"
+    clips.write_folder(every, range(FIRST_SEED, FIRST_SEED + options.clips))
+    clips.write_folder(some, range(FIRST_SEED, FIRST_SEED + options.varied))
+    results = {"clips": options.clips, "kinds": by_kind(batch(every, "shipped"), truth_of(every))}
+    for kind, columns in results["kinds"].items():
+        print(
+            f"| {kind} | " + " | ".join(str(columns.get(c, "")) for c in ("one shape", "two shapes", "multiple choice"))
+        )
+    results |= {"varied clips": options.varied, "variations": variations(some, options.out)}
+    (options.out / "evaluation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Stages 2 to 4: projector and decoder learn to answer.
+
+Letters first, as text alone; then the motion of one shape; then everything at once. Each stage stands on the one
+before: multiple choice without the letters, and the whole world without the motion, stay at chance for long.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from sfllava_plugin import pathways
+from sfllava_plugin.shapes.questions import ANSWERS, ShapesQuestion, multiple_choice, questions
+from sfllava_plugin.shapes.scenes import COLUMNS, ROWS
+from training.bank import Bank
+from training.dialogue import Batch, Dialogue, reworded
+from training.model import FRAMES, PATHWAYS
+
+#: Questions asked of one clip at once.
+EACH = 8
+MOTION = ("colour at the start", "direction", "place at the start", "place at the end")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One step's work, of a kind called `name`.
+
+    `features` is [B, T, P, WIDTH], or None for text alone; `kinds` are those of the questions, in order.
+    """
+
+    batch: Batch
+    features: torch.Tensor | None
+    pathways: pathways.Pathways
+    kinds: list[str]
+    name: str
+
+
+class Teacher:
+    """Draws lessons from a bank."""
+
+    def __init__(self, dialogue: Dialogue, bank: Bank, size: int, seed: int):
+        self._dialogue, self._bank, self._size = dialogue, bank, size
+        self._rng = random.Random(seed)
+        self._every = list(range(len(bank.scenes)))
+        self._single = [i for i in self._every if len(bank.scenes[i].shapes) == 1]
+
+    def letters(self) -> Iterator[Lesson]:
+        """Which option is red? No video."""
+        pools = [pool for pool in (*ANSWERS.values(), COLUMNS, ROWS) if pool]
+        while True:
+            rows = []
+            for _ in range(self._size):
+                row = []
+                for pool in (self._rng.choice(pools) for _ in range(EACH)):
+                    answer = self._rng.choice(pool)
+                    asked = ShapesQuestion("letters", f"which option is {answer}?", answer, pool)
+                    row.append(self._with_options(reworded(asked, self._rng)))
+                rows.append(row)
+            yield Lesson(self._dialogue.batch(rows, multiple_choice=True), None, PATHWAYS, [], "letters")
+
+    def motion(self) -> Iterator[Lesson]:
+        """One shape: its colour, where it is and which way it goes; every fourth lesson letters again."""
+        letters = self.letters()
+        while True:
+            for _ in range(3):
+                yield self._lesson(self._single, MOTION, False, FRAMES, PATHWAYS)
+            yield next(letters)
+
+    def world(self) -> Iterator[Lesson]:
+        """Everything, half of it multiple choice, half of it with the shipped frames and pathways."""
+        while True:
+            for choice in (False, True):
+                frames, chosen = self._setting()
+                yield self._lesson(self._every, None, choice, frames, chosen)
+
+    def examination(self, choice: bool, frames: int = FRAMES, chosen: pathways.Pathways = PATHWAYS) -> Lesson:
+        return self._lesson(self._every, None, choice, frames, chosen)
+
+    def _setting(self) -> tuple[int, pathways.Pathways]:
+        if self._rng.random() < 0.5:
+            return FRAMES, PATHWAYS
+        frames, slow = self._rng.choice((8, 16, 32)), self._rng.choice((2, 4, 8))
+        return frames, pathways.SlowFast(pathways.Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
+
+    def _lesson(self, clips: list[int], kinds: tuple | None, choice: bool, frames: int, chosen) -> Lesson:
+        indices = self._rng.sample(clips, self._size)
+        rows = [self._questions(index, kinds, choice) for index in indices]
+        return Lesson(
+            batch=self._dialogue.batch(rows, multiple_choice=choice),
+            features=self._bank.pick(indices, frames, self._rng),
+            pathways=chosen,
+            kinds=[question.kind for row in rows for question in row],
+            name="choice" if choice else "open",
+        )
+
+    def _questions(self, index: int, kinds: tuple | None, choice: bool) -> list[ShapesQuestion]:
+        """`EACH` questions: every kind as often as another, whatever a scene has most of."""
+        by_kind: dict[str, list[ShapesQuestion]] = {}
+        for question in questions(self._bank.scenes[index], self._rng):
+            if (kinds is None or question.kind in kinds) and (question.pool or not choice):
+                by_kind.setdefault(question.kind, []).append(question)
+        order: list[ShapesQuestion] = []
+        while len(order) < EACH:
+            order += [self._rng.choice(by_kind[kind]) for kind in self._rng.sample(list(by_kind), len(by_kind))]
+        asked = [reworded(question, self._rng) for question in order[:EACH]]
+        return [self._with_options(question) for question in asked] if choice else asked
+
+    def _with_options(self, question: ShapesQuestion) -> ShapesQuestion:
+        return multiple_choice(question, self._rng, self._rng.choice((2, 3, 4, 4, 5)))
