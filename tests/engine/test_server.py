@@ -6,42 +6,18 @@ import functools
 import http.server
 import io
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 
 import httpx
 import pytest
 from PIL import Image
 
+from tests.engine.serving import serve
 from tests.engine.support import KV_CACHE
 
 NAME = "sf-served"
 QUESTION = "What is happening?"
-START_SECONDS = 400
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_until_healthy(process, url, log):
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise AssertionError(f"the server did not start:\n{log.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -69,25 +45,12 @@ def web(media):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, checkpoints, media):
     """The address of a running server."""
-    folder = tmp_path_factory.mktemp("server")
-    registry, log, port = folder / "registry.yaml", folder / "log", free_port()
+    registry = tmp_path_factory.mktemp("server") / "registry.yaml"
     engine = {"dtype": "float32", "kv_cache_memory_bytes": KV_CACHE}
     registry.write_text(json.dumps({"models": {NAME: {"checkpoint": str(checkpoints()), "engine": engine}}}))
-    command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", "--model", NAME]
-    command += ["--port", str(port), "--host", "127.0.0.1", "--enforce-eager"]
-    command += ["--allowed-local-media-path", str(media)]
-    variables = {"SFLLAVA_REGISTRY": str(registry), "VLLM_LOGGING_LEVEL": "INFO", "no_proxy": "*"}
-    environment = {k: v for k, v in os.environ.items() if k != "VLLM_ENABLE_V1_MULTIPROCESSING"} | variables
-    with log.open("w") as output:
-        # A session of its own: its process group is exactly what is ended afterwards.
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_healthy(process, url, log)
+    arguments = ["--enforce-eager", "--allowed-local-media-path", str(media)]
+    with serve(NAME, *arguments, log=registry.with_name("log"), SFLLAVA_REGISTRY=str(registry)) as url:
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,117 @@
+"""The three doors, each as its own command: the same questions, the same answers, and right ones."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sfllava_plugin.shapes import clips
+from tests.engine.serving import serve
+
+MODEL = "sf-llava-tiny"
+BIN = Path(sys.executable).parent
+SEEDS = (0, 1)
+#: Of a handful of questions; the model card has the share of thousands.
+LEAST = 0.85
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    changes = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "SFLLAVA_CACHE": str(tmp_path_factory.mktemp("cache")),
+    }
+    return {k: v for k, v in os.environ.items() if k != "VLLM_ENABLE_V1_MULTIPROCESSING"} | changes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("shapes")
+    clips.write_folder(place, SEEDS)
+    return place
+
+
+@pytest.fixture(scope="module")
+def truth(folder):
+    return {row["id"]: row["answer"] for row in rows(folder / "truth.jsonl")}
+
+
+@pytest.fixture(scope="module")
+def batch(folder, environment):
+    """Answers by id from `sfllava batch`."""
+    out = folder / "answers.jsonl"
+    call = [BIN / "sfllava", "batch", folder / "questions.jsonl", "-o", out, "--model", MODEL]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "questions/s" in done.stderr
+    return {row["id"]: row["answer"] or row["text"] for row in rows(out)}
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def share(replies, truth):
+    return sum(replies[name] == truth[name] for name in replies) / len(replies)
+
+
+def test_batch_answers_rightly(batch, truth):
+    assert batch.keys() == truth.keys()
+    assert share(batch, truth) >= LEAST
+
+
+def test_batch_asks_nothing_twice(folder, environment, batch):
+    out = folder / "answers.jsonl"
+    before = out.read_bytes()
+    call = [BIN / "sfllava", "batch", folder / "questions.jsonl", "-o", out, "--model", "no-such-model"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes() == before
+
+
+def test_the_server_gives_the_answers_of_batch(folder, batch, tmp_path):
+    asked = rows(folder / "questions.jsonl")
+    arguments = ["--allowed-local-media-path", str(folder)]
+    with serve(MODEL, *arguments, log=tmp_path / "log") as url, ThreadPoolExecutor(8) as pool:
+
+        def ask(row):
+            content = [
+                {"type": "video_url", "video_url": {"url": (folder / row["video"]).as_uri()}},
+                {"type": "text", "text": row["question"]},
+            ]
+            body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 24}
+            if "options" in row:
+                body["chat_template_kwargs"] = {"options": row["options"]}
+            response = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=120)
+            assert response.status_code == 200, response.text
+            return response.json()["choices"][0]["message"]["content"].strip()
+
+        replies = list(pool.map(ask, asked))
+    for row, reply in zip(asked, replies, strict=True):
+        # Multiple choice begins with the letter.
+        assert reply[:1] == batch[row["id"]] if "options" in row else reply == batch[row["id"]]
+
+
+def test_lmms_eval_gives_the_answers_of_batch(batch, environment, truth, tmp_path):
+    """The stock command; the task's first clips are the same."""
+    names = {
+        "open": [name for name in truth if not name.endswith("-choice")],
+        "choice": [name for name in truth if name.endswith("-choice")],
+    }
+    limit = len(names["choice"])
+    call = [BIN / "lmms-eval", "--model", "sfllava", "--model_args", f"pretrained={MODEL}", "--tasks", "sfllava_shapes"]
+    tasks = subprocess.run([BIN / "sfllava", "tasks-dir"], capture_output=True, text=True, check=True).stdout.strip()
+    call += ["--include_path", tasks, "--limit", str(limit), "--log_samples", "--output_path", tmp_path]
+    environment = environment | {"HF_HOME": str(tmp_path / "hf")}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    for part, ids in names.items():
+        [path] = tmp_path.glob(f"*/*_samples_sfllava_shapes_{part}.jsonl") or pytest.fail(done.stderr[-3000:])
+        replies = {ids[row["doc_id"]]: row["filtered_resps"] for row in rows(path)}
+        assert len(replies) == limit
+        assert replies == {name: batch[name] for name in replies}

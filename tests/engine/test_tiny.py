@@ -1,0 +1,112 @@
+"""sf-llava-tiny answers held-out questions: a fault in frames, pooling, prompt or cache shows as wrong answers."""
+
+from collections import defaultdict
+
+import pytest
+
+from sfllava_plugin.frames import read_video
+from sfllava_plugin.shapes import clips
+from sfllava_plugin.shapes.questions import FAST_ONLY
+from tests.engine.support import KV_CACHE, model_of
+
+#: Never trained on, never looked at while training.
+SEEDS = range(20_000, 20_030)
+#: A few points under what the model card says of each kind, over hundreds of clips; here there are some dozens.
+LEAST = 0.9
+OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "nowhere": "nowhere"}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    from sfllava_plugin.engine.runner import Runner
+
+    return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """Clips and their video files."""
+    folder = tmp_path_factory.mktemp("shapes")
+    made = [clips.clip(seed) for seed in SEEDS]
+    return [(clip, str(clips.write_clip(clip.scene, folder / f"{clip.scene.seed}.mp4"))) for clip in made]
+
+
+@pytest.fixture
+def replies(tiny):
+    """replies([(video, question), ...]): the letter or the text of each answer."""
+    from sfllava_plugin.engine.runner import Question
+
+    def ask(asked):
+        questions = [Question(video, question.text, question.options, 24) for video, question in asked]
+        found = dict(tiny.answers(questions))
+        return [found[i].answer or found[i].text for i in range(len(questions))]
+
+    return ask
+
+
+def truth(question):
+    return question.letter or question.answer
+
+
+@pytest.mark.parametrize("part", ["open_ended", "multiple_choice"])
+def test_held_out_questions_are_answered(replies, shown, part):
+    asked = [(video, question) for clip, video in shown for question in getattr(clip, part)]
+    assert len(asked) >= 100
+    right = defaultdict(list)
+    for (_, question), reply in zip(asked, replies(asked), strict=True):
+        right[question.kind].append(reply == truth(question))
+    shares = {kind: sum(found) / len(found) for kind, found in right.items()}
+    assert min(shares.values()) >= LEAST, shares
+
+
+def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
+    """The order of the frames reaches the answer."""
+    from PIL import Image
+
+    asked = []
+    for clip, video in shown[:20]:
+        for question in clip.open_ended:
+            if question.kind == "direction" and question.answer != "nowhere":
+                folder = tmp_path / f"{clip.scene.seed}"
+                folder.mkdir(exist_ok=True)
+                frames = read_video(video, num_frames=clips.FRAMES, image_size=clips.SIDE).frames
+                for number, frame in enumerate(frames[::-1]):
+                    Image.fromarray(frame).save(folder / f"{number:03}.png")
+                asked.append((str(folder), question))
+    assert len(asked) >= 8
+    turned = [reply == OPPOSITE[question.answer] for (_, question), reply in zip(asked, replies(asked), strict=True)]
+    assert sum(turned) / len(turned) >= LEAST
+
+
+def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch):
+    from sfllava_plugin import pathways
+
+    asked = [
+        (video, question)
+        for clip, video in shown
+        for question in clip.open_ended
+        if question.kind in FAST_ONLY and question.answer != "none"
+    ]
+    slow_tokens = 4 * 18
+
+    def without_fast(features, chosen, project=None):
+        tokens = pathways.video_tokens(features, chosen, project)
+        tokens[slow_tokens:] = 0
+        return tokens
+
+    def share():
+        return sum(reply == q.answer for (_, q), reply in zip(asked, replies(asked), strict=True)) / len(asked)
+
+    assert share() >= LEAST
+    assert model_of(tiny).settings.video_tokens(16) == slow_tokens + 16 * 4
+    tiny.engine.reset_prefix_cache()
+    tiny.engine.reset_mm_cache()
+    # The model's own name for the module: the processor's, which counts tokens, stays.
+    import sfllava_plugin.engine.model as engine_model
+
+    patched = type("Patched", (), {"video_tokens": staticmethod(without_fast)})
+    monkeypatch.setattr(engine_model, "pathways", patched)
+    blind = share()
+    tiny.engine.reset_prefix_cache()
+    tiny.engine.reset_mm_cache()
+    assert blind <= 1 / 6 + 0.15
