@@ -41,7 +41,7 @@ $(READY): pyproject.toml requirements/cpu.lock packaging/vllm-name/pyproject.tom
 # Where pip's links for the CPU torch are not uv's: make lock UV_FIND_LINKS=...
 lock:
 	$(BIN)/uv pip compile pyproject.toml --quiet --no-header --no-annotate --no-emit-find-links \
-	  --extra cpu --extra eval --extra dev --override requirements/overrides.txt \
+	  --extra cpu --extra eval --extra ray --extra dev --override requirements/overrides.txt \
 	  -o requirements/cpu.lock
 
 clean:

@@ -6,15 +6,21 @@ import tempfile
 import warnings
 from pathlib import Path
 
+_SETTINGS = ("geometry", "dtype", "repeats", "tokens", "threads", "few")
+
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="time one question about one video")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="time one question, then many questions")
     parser.add_argument("--geometry", choices=["middle", "small"], default="middle", help="size of the random model")
     parser.add_argument("--repeats", type=_positive, default=5, help="timed repeats after a warm-up")
     parser.add_argument("--tokens", type=_positive, default=32, help="tokens to generate after the first")
     parser.add_argument("--video", metavar="PATH", help="a video of your own instead of the two others")
     parser.add_argument("--threads", type=_positive, help="CPU threads of both sides; default: what the engine leaves")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--videos", type=_numbers, default=[1, 4, 16], help="videos of the jobs, such as 1,4,16")
+    parser.add_argument("--questions", type=_numbers, default=[1, 4, 8], help="questions on each, such as 1,4,8")
+    parser.add_argument("--few", type=_positive, default=4, help="questions that a slow way is timed on, for each job")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the seconds of each question there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
     parser.add_argument("--quick", action="store_true", help="small geometry, one repeat: only to see that it runs")
     options = parser.parse_args(given)
@@ -22,6 +28,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
         parser.error(f"{options.video} is not a file")
     if options.quick:
         options.geometry, options.repeats, options.tokens = "small", 1, 4
+        options.videos, options.questions, options.few = [1, 2], [1, 2], 1
     return options
 
 
@@ -30,6 +37,10 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+def _numbers(text: str) -> list[int]:
+    return [_positive(part) for part in text.split(",")]
 
 
 def main(given: list[str] | None = None) -> None:
@@ -49,7 +60,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     from benchmarks.ours import OurModel  # isort: skip
     import torch
 
-    from benchmarks import inputs, report, stages
+    from benchmarks import inputs, jobs, report, stages
     from benchmarks.plain import PlainModel
     from benchmarks.timing import measure
     from examples.random_checkpoint import write_checkpoint
@@ -58,7 +69,8 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     results, video = [], None
     checkpoint = str(write_checkpoint(folder / "checkpoint", geometry=geometry, dtype=dtype))
     # Before the engine starts: on a CPU it ties this process to its cores, and a server decodes in another process.
-    for name, path in inputs.videos(folder, options.video).items():
+    videos = inputs.videos(folder, options.video)
+    for name, path in videos.items():
         stage, video = stages.decoding(name, path, geometry.image_size)
         results.append(measure(stage, options.repeats))
 
@@ -73,12 +85,21 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
     measured = {
         "stages": [report.as_dict(result) for result in results],
         "gflops": stages.gflops(tower, video, geometry),
-        "settings": {name: getattr(options, name) for name in ("geometry", "dtype", "repeats", "tokens", "threads")},
+        "jobs": [
+            vars(timing)
+            for timing in jobs.timings(
+                ours, other, jobs.copies(path, folder / "copies", max(options.videos)), options, geometry.image_size
+            )
+        ],
+        "peak_gigabytes": report.peak_gigabytes(ours.device),
+        "settings": {name: getattr(options, name) for name in _SETTINGS},
         "machine": host,
     }
     report.show(measured)
     if options.json:
         report.write(measured, options.json)
+    if options.plot:
+        report.plot(measured, options.plot)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,18 @@ os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from sfllava_plugin.engine.runner import Runner
+from benchmarks.timing import Clock
+from sfllava_plugin.engine.runner import Question, Runner
 from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import Video
+from sfllava_plugin.frames import Video, read_video
 
+FRAMES = 50
 QUESTION = "What happens in the video?"
 _KEY = "benchmark"
 
@@ -34,14 +39,19 @@ class OurModel:
             # Compiling takes a minute on a CPU; elsewhere the engine's own default is what runs.
             "enforce_eager": not torch.accelerator.is_available(),
         }
-        self._runner = Runner(checkpoint, settings)
-        self._engine = self._runner.engine
+        self.runner = Runner(checkpoint, settings)
+        self._engine = self.runner.engine
         [self.model] = self._engine.apply_model(lambda model: model)
         self.device = next(self.model.parameters()).device
         self.dtype = getattr(torch, dtype)
-        tokenizer = self._engine.get_tokenizer()
-        self.marker = tokenizer.convert_tokens_to_ids("<image>")
-        self.prompt = tokenizer(self._runner.prompt(QUESTION), add_special_tokens=False).input_ids
+        self._indices: dict[str, list[int]] = {}
+        self._tokenizer = self._engine.get_tokenizer()
+        self.marker = self._tokenizer.convert_tokens_to_ids("<image>")
+        self.prompt = self.tokenise(QUESTION)
+
+    def tokenise(self, question: str) -> list[int]:
+        """The ids of a question's whole prompt."""
+        return self._tokenizer(self.runner.prompt(question), add_special_tokens=False).input_ids
 
     @torch.inference_mode()
     def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
@@ -66,6 +76,48 @@ class OurModel:
         output = self._ask(None, tokens + 1)
         times = output.metrics
         return (times.last_token_ts - times.first_token_ts) / tokens, list(output.outputs[0].token_ids)
+
+    def forget(self) -> None:
+        """Empty every cache."""
+        self._engine.reset_prefix_cache()
+        self._engine.reset_mm_cache()
+        self._engine.llm_engine.engine_core.reset_encoder_cache()
+
+    def answer_alone(self, question: Question) -> list[int]:
+        """One question as a program without a runner asks it: decoded, then generated, and waited for."""
+        settings = self.runner.settings
+        video = read_video(question.video, num_frames=FRAMES, image_size=settings.image_size)
+        request = {
+            "prompt_token_ids": self.tokenise(question.text),
+            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
+        }
+        sampling = SamplingParams(temperature=0.0, max_tokens=question.max_tokens, logprobs=1)
+        [output] = self._engine.generate(request, sampling, use_tqdm=False)
+        return list(output.outputs[0].token_ids)
+
+    def indices(self, video: str) -> list[int]:
+        """The source frames that are shown of a video."""
+        if video not in self._indices:
+            self._indices[video] = list(read_video(video, num_frames=FRAMES, image_size=1).indices)
+        return self._indices[video]
+
+    @contextmanager
+    def watched(self) -> Iterator[Clock]:
+        """Adds up what decoding, the tower and the engine take while the runner works."""
+        clock, engine = Clock(), self._engine.llm_engine
+        watched = [
+            (self.runner, "_read", "decode + preprocess"),
+            (self.model, "embed_multimodal", "tower"),
+            (engine, "step", "engine, with the tower"),
+        ]
+        before = [getattr(owner, method) for owner, method, _ in watched]
+        for (owner, method, name), function in zip(watched, before, strict=True):
+            object.__setattr__(owner, method, clock.around(name, function))
+        try:
+            yield clock
+        finally:
+            for owner, method, _ in watched:
+                object.__delattr__(owner, method)
 
     def _ask(self, video, max_tokens: int) -> RequestOutput:
         sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True, logprobs=1)

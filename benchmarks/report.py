@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def show(report: dict) -> None:
         )
     console = Console(width=120) if not Console().is_terminal else Console()
     console.print(table)
+    console.print(_jobs_table(report["jobs"]))
     speed, host = report["gflops"], report["machine"]
     console.print(
         f"Tower and projector: ours {speed['ours']:.0f}, plain {speed['plain']:.0f} GFLOP/s; "
@@ -65,8 +67,58 @@ def show(report: dict) -> None:
         f"{host['cpu']}, {host['cores']} cores, load {host['load']}; device {host['device']}; "
         f"both sides with {host['torch_threads']} torch threads."
     )
+    console.print(f"Peak memory of this process, all ways together: {report['peak_gigabytes']:.1f} GB.")
     console.print(", ".join(f"{name} {number}" for name, number in host["versions"].items()))
     console.print(" ".join(f"{name}={value}" for name, value in report["settings"].items()), highlight=False)
+
+
+def _jobs_table(jobs: list[dict]) -> Table:
+    table = Table(title="Many questions: seconds for each question")
+    for heading in ("videos", "questions on each", "plain", "one by one", "ours", "plain / ours", "one by one / ours"):
+        table.add_column(heading, justify="right")
+    for (videos, each), ways in by_job(jobs).items():
+        times = [ways[way]["seconds"] for way in ("plain", "one by one", "ours")]
+        ratios = (f"{times[0] / times[2]:.1f}", f"{times[1] / times[2]:.1f}")
+        table.add_row(str(videos), str(each), *(f"{seconds:.2f}" for seconds in times), *ratios)
+    return table
+
+
+def by_job(jobs: list[dict]) -> dict[tuple[int, int], dict[str, dict]]:
+    """(videos, questions on each) -> way -> its timing."""
+    found: dict[tuple[int, int], dict[str, dict]] = {}
+    for timing in jobs:
+        found.setdefault((timing["videos"], timing["questions"]), {})[timing["way"]] = timing
+    return found
+
+
+def plot(report: dict, picture: Path) -> None:
+    """Seconds for each question, three bars a job."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    jobs = by_job(report["jobs"])
+    figure, axes = pyplot.subplots(figsize=(11, 4.5))
+    for number, way in enumerate(("plain", "one by one", "ours")):
+        places = [place + 0.27 * (number - 1) for place in range(len(jobs))]
+        bars = axes.bar(places, [ways[way]["seconds"] for ways in jobs.values()], 0.25, label=way)
+        axes.bar_label(bars, fmt="%.2g", fontsize=7)
+    axes.set_xticks(range(len(jobs)), [f"{videos} videos\n{each} questions each" for videos, each in jobs])
+    axes.set_ylabel("seconds for each question")
+    axes.set_title(f"{report['machine']['cpu']}, {report['machine']['cores']} cores, {report['machine']['device']}")
+    axes.legend()
+    axes.grid(axis="y", alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=110)
+    pyplot.close(figure)
+
+
+def peak_gigabytes(device: torch.device) -> float:
+    """The most memory this process had: the accelerator's where there is one."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def write(report: dict, path: Path) -> None:

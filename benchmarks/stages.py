@@ -6,12 +6,10 @@ import numpy as np
 import torch
 
 from benchmarks import flops, plain
-from benchmarks.ours import OurModel
+from benchmarks.ours import FRAMES, OurModel
 from benchmarks.timing import Result, Stage, timed
 from examples.random_checkpoint import Geometry
 from sfllava_plugin.frames import Video, read_video
-
-FRAMES = 50
 
 
 def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:

@@ -1,6 +1,7 @@
 """Two ways of doing the same work, timed by turns, so that a machine that changes its pace changes it for both."""
 
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +65,25 @@ def now() -> float:
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()
+
+
+class Clock:
+    """Adds up the seconds that functions take."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def around(self, name: str, function: Callable) -> Callable:
+        def timed(*args, **kwargs):
+            start = now()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self.seconds[name] = self.seconds.get(name, 0.0) + now() - start
+
+        return timed
 
 
 def measure(stage: Stage, repeats: int) -> Result:

@@ -8,6 +8,7 @@ This module knows rows and files. It does not know engines; it is handed the ans
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,9 @@ class Results:
         self._out.parent.mkdir(parents=True, exist_ok=True)
         wanted = {row.id for row in self._rows}
         if not self._part.exists() and self._out.exists():
-            self._part.write_bytes(self._out.read_bytes())
+            aside = self._part.with_name(self._part.name + ".new")
+            shutil.copyfile(self._out, aside)
+            aside.replace(self._part)
         self._file = self._part.open("a+b")
         self._file.seek(0)
         while line := self._file.readline():

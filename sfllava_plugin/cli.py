@@ -5,6 +5,7 @@ standard error.
 """
 
 import dataclasses
+import importlib
 import json
 import os
 import sys
@@ -80,7 +81,7 @@ def ask(
     arguments = _engine_arguments(engine_args)
     # Before the engine is started: a video that cannot be read should not cost a minute.
     read_video(video, num_frames=1, image_size=1)
-    runner = _runner()
+    runner = _engine_half("runner")
     # One question does not pay for compiling.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)
     answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens))
@@ -98,13 +99,22 @@ def batch(
     output: Annotated[str, typer.Option("-o", "--output", help="JSON Lines of answers. - writes stdout.")],
     model: Model = "sf-llava",
     engine_args: Annotated[str, typer.Option(help="vLLM engine arguments as a JSON object.")] = "{}",
+    ray: Annotated[str | None, typer.Option(help="Use the Ray cluster at this address, or local.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Engines on the Ray cluster.")] = None,
 ) -> int:
     """Answer a file of questions; run again, it does only what is missing."""
     quiet()
     from sfllava_plugin import batch_command
 
     arguments = _engine_arguments(engine_args)
-    return batch_command.run(questions, output, lambda: _runner().Runner(model, arguments))
+
+    def answering(rows):
+        rows_through = _engine_half("batch_rows")
+        if ray:
+            return rows_through.answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
+        return rows_through.answer_here(rows, model, arguments)
+
+    return batch_command.run(questions, output, answering)
 
 
 @app.command()
@@ -169,15 +179,15 @@ def _engine_arguments(text: str) -> dict:
     return {name.replace("-", "_"): value for name, value in arguments.items()}
 
 
-def _runner():
-    """The engine half, which needs vllm."""
+def _engine_half(module: str):
+    """A module of the engine half, which needs vllm."""
     try:
-        from sfllava_plugin.engine import runner
+        importlib.import_module("vllm")
     except ModuleNotFoundError as error:
         if error.name != "vllm":
             raise
         raise ValueError("vllm is not installed: pip install 'sfllava-plugin[cuda]' (or [cpu])") from error
-    return runner
+    return importlib.import_module(f"sfllava_plugin.engine.{module}")
 
 
 def quiet() -> None:

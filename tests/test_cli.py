@@ -215,7 +215,7 @@ def test_without_vllm_asking_says_what_to_install(without_vllm):
 
 def test_the_pure_half_imports_no_engine():
     """Anywhere, not only at the top: but the commands may start the engine half, and the check may ask it."""
-    allowed = {name: {"sfllava_plugin.engine"} for name in ("cli.py", "batch_command.py", "check.py")}
+    allowed = {name: {"sfllava_plugin.engine"} for name in ("cli.py", "check.py")}
     files = sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("shapes/*.py")])
     assert {"pathways.py", "prompts.py", "registry.py", "checkpoints.py", "frames.py"} <= {file.name for file in files}
     for file in files:

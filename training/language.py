@@ -1,11 +1,12 @@
-"""Stages 2 to 4: projector and decoder learn to answer.
+"""Stages 2 to 5: projector and decoder learn to answer.
 
-Letters first, as text alone; then the motion of one shape; then everything at once. Each stage stands on the one
-before: multiple choice without the letters, and the whole world without the motion, stay at chance for long.
+Letters first, as text alone; then the flash, which only the fast pathway sees; then the motion of one shape; then
+everything at once. Each stage stands on those before: in the whole world alone, multiple choice, motion and flash stay
+at chance for long.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from training.model import FRAMES, PATHWAYS
 
 #: Questions asked of one clip at once.
 EACH = 8
-MOTION = ("colour at the start", "direction", "place at the start", "place at the end")
+MOTION = ("colour at the start", "direction", "place at the start", "place at the end", "flash")
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,13 @@ class Teacher:
                 rows.append(row)
             yield Lesson(self._dialogue.batch(rows, multiple_choice=True), None, PATHWAYS, [], "letters")
 
+    def flash(self) -> Iterator[Lesson]:
+        """The colour of the flash, one question a clip; every fourth lesson letters again."""
+        return self._with_letters(lambda: self._lesson(self._every, ("flash",), False, FRAMES, PATHWAYS, each=1))
+
     def motion(self) -> Iterator[Lesson]:
-        """One shape: its colour, where it is and which way it goes; every fourth lesson letters again."""
-        letters = self.letters()
-        while True:
-            for _ in range(3):
-                yield self._lesson(self._single, MOTION, False, FRAMES, PATHWAYS)
-            yield next(letters)
+        """One shape, its colour and its way, and the flash; every fourth lesson letters again."""
+        return self._with_letters(lambda: self._lesson(self._single, MOTION, False, FRAMES, PATHWAYS))
 
     def world(self) -> Iterator[Lesson]:
         """Everything, half of it multiple choice, half of it with the shipped frames and pathways."""
@@ -83,9 +84,18 @@ class Teacher:
         frames, slow = self._rng.choice((8, 16, 32)), self._rng.choice((2, 4, 8))
         return frames, pathways.SlowFast(pathways.Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
 
-    def _lesson(self, clips: list[int], kinds: tuple | None, choice: bool, frames: int, chosen) -> Lesson:
+    def _with_letters(self, lesson: Callable[[], Lesson]) -> Iterator[Lesson]:
+        letters = self.letters()
+        while True:
+            for _ in range(3):
+                yield lesson()
+            yield next(letters)
+
+    def _lesson(
+        self, clips: list[int], kinds: tuple | None, choice: bool, frames: int, chosen, each: int = EACH
+    ) -> Lesson:
         indices = self._rng.sample(clips, self._size)
-        rows = [self._questions(index, kinds, choice) for index in indices]
+        rows = [self._questions(index, kinds, choice, each) for index in indices]
         return Lesson(
             batch=self._dialogue.batch(rows, multiple_choice=choice),
             features=self._bank.pick(indices, frames, self._rng),
@@ -94,16 +104,16 @@ class Teacher:
             name="choice" if choice else "open",
         )
 
-    def _questions(self, index: int, kinds: tuple | None, choice: bool) -> list[ShapesQuestion]:
-        """`EACH` questions: every kind as often as another, whatever a scene has most of."""
+    def _questions(self, index: int, kinds: tuple | None, choice: bool, each: int) -> list[ShapesQuestion]:
+        """`each` questions: every kind as often as another, whatever a scene has most of."""
         by_kind: dict[str, list[ShapesQuestion]] = {}
         for question in questions(self._bank.scenes[index], self._rng):
             if (kinds is None or question.kind in kinds) and (question.pool or not choice):
                 by_kind.setdefault(question.kind, []).append(question)
         order: list[ShapesQuestion] = []
-        while len(order) < EACH:
+        while len(order) < each:
             order += [self._rng.choice(by_kind[kind]) for kind in self._rng.sample(list(by_kind), len(by_kind))]
-        asked = [reworded(question, self._rng) for question in order[:EACH]]
+        asked = [reworded(question, self._rng) for question in order[:each]]
         return [self._with_options(question) for question in asked] if choice else asked
 
     def _with_options(self, question: ShapesQuestion) -> ShapesQuestion:

@@ -31,7 +31,7 @@ from training.model import PATHWAYS, Language
 from training.tower import TowerStage, sample
 
 PROCESSES = 2
-STAGES = ("tower", "letters", "motion", "world")
+STAGES = ("tower", "letters", "flash", "motion", "world")
 _EXAMINED_CLIPS = 150
 _REPORT_EVERY, _EXAMINE_EVERY = 25, 200
 #: Frames and slow frames that the model should manage beside its own.
@@ -57,8 +57,9 @@ class Plan:
 PLANS = {
     "tower": Plan(steps=2200, rate=1.5e-3, each=64, decay=0.5),
     "letters": Plan(steps=1500, rate=2e-3, each=12, enough=0.99),
+    "flash": Plan(steps=800, rate=2e-3, each=32, enough=0.97),
     "motion": Plan(steps=1500, rate=2e-3, each=24, enough=0.99),
-    "world": Plan(steps=2400, rate=1.6e-3, each=24, decay=0.5),
+    "world": Plan(steps=2000, rate=1.6e-3, each=24, decay=0.5),
 }
 CLIPS = 12_000
 
@@ -130,7 +131,14 @@ def answer_right(model: Language, lesson: Lesson) -> tuple[torch.Tensor, torch.T
     return F.cross_entropy(logits.float(), truth), per_question.flatten()
 
 
-def train_language(model: Language, plan: Plan, lessons: Iterator[Lesson], examine: Examine, curve: Curve) -> None:
+def train_language(
+    model: Language,
+    plan: Plan,
+    lessons: Iterator[Lesson],
+    examine: Examine,
+    curve: Curve,
+    save: Callable[[], None],
+) -> None:
     """Until every kind of lesson is right often enough, or the plan's steps are done."""
     optimiser = Optimiser(model, plan)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=2 * _REPORT_EVERY))
@@ -143,7 +151,10 @@ def train_language(model: Language, plan: Plan, lessons: Iterator[Lesson], exami
             curve.report(step, loss=loss.item(), **shares, **(examine() if step % _EXAMINE_EVERY == 0 else {}))
             [worst] = parallel.total(min(shares.values()))
             if worst >= PROCESSES * plan.enough:
-                return
+                break
+            if step % _EXAMINE_EVERY == 0:
+                save()
+    save()
 
 
 @torch.no_grad()
@@ -180,7 +191,7 @@ def work(rank: int, port: int, out: Path, first: str) -> None:
     seeing.load_state_dict(torch.load(out / "tower.pt"))
 
     dialogue, model = Dialogue(), Language(Dialogue().size)
-    if first in ("motion", "world"):
+    if first not in ("tower", "letters"):
         forerunner = STAGES[STAGES.index(first) - 1]
         model.load_state_dict(torch.load(out / f"{forerunner}.pt"))
     share = CLIPS // PROCESSES
@@ -196,8 +207,8 @@ def work(rank: int, port: int, out: Path, first: str) -> None:
         examiner = Teacher(dialogue, unknown, 24, seed=1000 + rank)
         curve = Curve(out, stage, rank)
         examination = partial(examine, model, examiner) if stage == "world" else dict
-        train_language(model, plan, getattr(teacher, stage)(), examination, curve)
-        keep(model, out / f"{stage}.pt", rank)
+        save = partial(keep, model, out / f"{stage}.pt", rank)
+        train_language(model, plan, getattr(teacher, stage)(), examination, curve, save)
     if rank == 0:
         print(export.write(seeing.tower, model, out / "sf-llava-tiny"))
 

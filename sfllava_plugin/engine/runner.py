@@ -7,7 +7,6 @@ its place in the prefix cache. It does not know files of questions or benchmarks
 
 import dataclasses
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
-from sfllava_plugin.engine.lookahead import Decoded, Lookahead
+from sfllava_plugin.engine.ready import Ready, ReadyQuestions
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.video_loader import metadata
 from sfllava_plugin.frames import Video, read_video
@@ -88,10 +87,6 @@ class _Asked:
     frames: tuple[int, ...]
 
 
-_Group = list[tuple[int, Question]]
-_AskedByPosition = dict[int, _Asked]
-
-
 class Runner:
     """An engine, loaded once.
 
@@ -117,7 +112,8 @@ class Runner:
         config = self.engine.llm_engine.model_config
         self.settings = VideoSettings.read(config.hf_config)
         self._frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
-        self._most_at_once = self.engine.llm_engine.vllm_config.scheduler_config.max_num_seqs
+        self._most_questions = self.engine.llm_engine.vllm_config.scheduler_config.max_num_seqs * 2
+        self._most_videos = self._videos_in_cache() * 2
 
     def answer(self, question: Question) -> Answer:
         """Answer one question, greedily.
@@ -134,34 +130,38 @@ class Runner:
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Failure]]:
         """Answer many questions, greedily: (position of the question, its answer) as they finish.
 
-        Videos are decoded ahead of the engine, a bounded number of them, in the order in which they first occur. To
-        stop before the end, close the generator: what the engine has not finished is dropped.
+        Videos are decoded ahead of the engine, in the order in which they first occur; as many of them as its KV cache
+        holds are in the engine, and as many again wait there, so that memory does not grow with the job. To stop before
+        the end, close the generator: what the engine has not finished is dropped.
         """
-        groups: dict[str, _Group] = {}
-        for position, question in enumerate(questions):
-            groups.setdefault(question.video, []).append((position, question))
-        waiting, asked = deque(groups.values()), {}
+        asked: dict[int, _Asked] = {}
         try:
-            with Lookahead(list(groups), self._read) as videos:
-                while waiting or asked:
+            with ReadyQuestions(questions, _video, _shared_beginning, self._read) as ready:
+                while ready or asked:
                     # The engine gets work as soon as it is decoded, and waits for a decoder only when it has nothing.
-                    while waiting and len(asked) < self._most_at_once and (videos.ready or not asked):
-                        yield from self._ask_group(waiting.popleft(), next(videos), asked)
+                    while ready and self._has_room(asked, ready) and (ready.at_hand or not asked):
+                        yield from self._hand_over(ready.take(), asked)
                     yield from self._finished(asked)
         finally:
             self.engine.llm_engine.abort_request([str(position) for position in asked])
 
-    def _ask_group(self, group: _Group, decoded: Decoded, asked: _AskedByPosition) -> Iterator[tuple[int, Failure]]:
-        """Hand all questions on a video to the engine; gives those back that cannot be asked."""
-        for position, question in sorted(group, key=_shared_beginning):
-            try:
-                if decoded.error:
-                    raise decoded.error
-                asked[position] = self._ask(position, question, decoded.video)
-            except (ValueError, OSError) as error:
-                yield position, Failure(error)
+    def _has_room(self, asked: dict[int, _Asked], ready: ReadyQuestions) -> bool:
+        """Whether the next question may go to the engine."""
+        if len(asked) >= self._most_questions:
+            return False
+        # Every question holds on to its video's frames.
+        return not ready.begins_video or len({one.question.video for one in asked.values()}) < self._most_videos
 
-    def _finished(self, asked: _AskedByPosition) -> Iterator[tuple[int, Answer]]:
+    def _hand_over(self, ready: Ready, asked: dict[int, _Asked]) -> Iterator[tuple[int, Failure]]:
+        """Ask a question; it comes back at once if it cannot be asked."""
+        try:
+            if ready.error:
+                raise ready.error
+            asked[ready.position] = self._ask(ready.position, ready.question, ready.video)
+        except (ValueError, OSError) as error:
+            yield ready.position, Failure(error)
+
+    def _finished(self, asked: dict[int, _Asked]) -> Iterator[tuple[int, Answer]]:
         """One step of the engine, and the answers that it finished."""
         for output in self.engine.llm_engine.step() if asked else ():
             if output.finished:
@@ -204,6 +204,12 @@ class Runner:
         """Shut the engine down."""
         self.engine.llm_engine.engine_core.shutdown()
 
+    def _videos_in_cache(self) -> int:
+        """How many videos' tokens the KV cache holds, at least 1."""
+        cache = self.engine.llm_engine.vllm_config.cache_config
+        tokens = (cache.num_gpu_blocks or 0) * cache.block_size
+        return max(1, tokens // self.settings.video_tokens(self._frames))
+
     def prompt(self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None) -> str:
         """The whole prompt of a question, as the server's chat template writes it."""
         return prompts.render(
@@ -240,10 +246,13 @@ class Runner:
         )
 
 
-def _shared_beginning(numbered: tuple[int, Question]) -> tuple[bool, int]:
+def _video(question: Question) -> str:
+    return question.video
+
+
+def _shared_beginning(question: Question) -> bool:
     """Multiple-choice prompts differ from the others before the video: asked after one another, they share it."""
-    position, question = numbered
-    return bool(question.options), position
+    return bool(question.options)
 
 
 def _identifier(path: str, num_frames: int) -> str:

@@ -1,0 +1,133 @@
+"""Many questions on many videos, three ways, in one run.
+
+    plain      transformers, everything anew for every question, as the program released with the paper does it
+    one by one vLLM with our model, a question at a time, each decoding its video, in the order of a benchmark's file:
+               the videos one after the other, again and again
+    ours       the runner: all questions at once
+
+What a question costs the first way does not depend on the job, so it is timed on a few; the others do the whole job, or
+a stated part of it.
+"""
+
+import shutil
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from benchmarks import plain
+from benchmarks.ours import OurModel
+from benchmarks.timing import Clock, now
+from sfllava_plugin.engine.runner import Question
+
+#: About what an answer in the benchmarks' style takes.
+TOKENS = 16
+_SUBJECTS = ("first", "last", "largest", "smallest", "nearest", "farthest", "brightest", "darkest")
+
+
+@dataclass(frozen=True)
+class Job:
+    """How many videos, and how many questions on each."""
+
+    videos: int
+    questions: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one way took for a job.
+
+    Attributes:
+        seconds: for each question.
+        asked: how many questions were really asked.
+        stages: seconds in all that each stage took, by name; those of other threads overlap with the rest.
+    """
+
+    way: str
+    videos: int
+    questions: int
+    seconds: float
+    asked: int
+    stages: dict[str, float]
+
+
+def timings(ours: OurModel, other: plain.PlainModel, videos: list[str], options, image_size: int) -> Iterator[Timing]:
+    """All three ways for every job: the plain way before each job, so that a machine that changes its pace shows.
+
+    Raises:
+        RuntimeError: two ways gave different answers.
+    """
+    for each in options.questions:
+        for count in options.videos:
+            job = Job(count, each)
+            asked = questions(videos[:count], each)
+            expected, timing = time_plain(ours, other, asked, job, image_size, options.few)
+            yield timing
+            yield time_one_by_one(ours, asked, job, max(options.few, min(len(asked), 2 * each)))
+            answers, timing = time_ours(ours, asked, job)
+            _compare(expected, answers)
+            yield timing
+
+
+def copies(source: str, folder: Path, count: int) -> list[str]:
+    """As many videos: files of their own, which nothing takes for one another."""
+    folder.mkdir(exist_ok=True)
+    return [str(shutil.copyfile(source, folder / f"{number}{Path(source).suffix}")) for number in range(count)]
+
+
+def questions(videos: list[str], each: int) -> list[Question]:
+    """`each` questions on every video, the videos one after the other, again and again."""
+    texts = [f"What is the {subject} thing in the video?" for subject in _SUBJECTS[:each]]
+    return [Question(video, text, max_tokens=TOKENS) for text in texts for video in videos]
+
+
+def time_plain(
+    ours: OurModel, other: plain.PlainModel, asked: list[Question], job: Job, image_size: int, few: int
+) -> tuple[list[list[int]], Timing]:
+    """Everything anew for each of the first `few` questions; also their answers' tokens."""
+    clock, answers = Clock(), []
+    read = clock.around("decode + preprocess", plain.read_frames)
+    tower = clock.around("tower", other.video_tokens)
+    prefill = clock.around("prefill", other.prefill)
+    generate = clock.around("generation", other.generate)
+    seconds = []
+    for question in asked[:few]:
+        start = now()
+        frames = read(question.video, ours.indices(question.video), image_size)
+        video = tower(torch.from_numpy(frames).to(ours.device))
+        _, tokens = generate(prefill(ours.tokenise(question.text), ours.marker, video), TOKENS - 1)
+        seconds.append(now() - start)
+        answers.append(tokens)
+    middle = statistics.median(seconds)
+    return answers, Timing("plain", job.videos, job.questions, middle, len(seconds), clock.seconds)
+
+
+def time_one_by_one(ours: OurModel, asked: list[Question], job: Job, few: int) -> Timing:
+    """A question at a time through vLLM, the first `few` of them."""
+    ours.forget()
+    start, count = now(), 0
+    for question in islice(asked, few):
+        ours.answer_alone(question)
+        count += 1
+    return Timing("one by one", job.videos, job.questions, (now() - start) / count, count, {})
+
+
+def time_ours(ours: OurModel, asked: list[Question], job: Job) -> tuple[list[list[int]], Timing]:
+    """The whole job through the runner; also its answers' tokens."""
+    ours.forget()
+    with ours.watched() as clock:
+        start = now()
+        answers = dict(ours.runner.answers(asked))
+        seconds = now() - start
+    tokens = [answers[position].token_ids for position in range(len(asked))]
+    return tokens, Timing("ours", job.videos, job.questions, seconds / len(asked), len(asked), clock.seconds)
+
+
+def _compare(plain_answers: list[list[int]], our_answers: list[list[int]]) -> None:
+    """Greedy answers of random weights may part at a toss-up, hardly ever at the first token."""
+    same = [one[0] == other[0] for one, other in zip(plain_answers, our_answers, strict=False)]
+    if sum(same) < len(same) / 2:
+        raise RuntimeError(f"only {sum(same)} of {len(same)} answers begin with the same token")
