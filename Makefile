@@ -7,13 +7,17 @@ READY := $(VENV)/.ready
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test lint bench surfaces lock clean
+.PHONY: demo test doors lint bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/doors
+
+# The same questions through every command that users run: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
+doors: $(READY)
+	$(BIN)/python -m pytest tests/doors
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

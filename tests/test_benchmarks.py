@@ -6,13 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 STAGES = ["decode + resize", "decode + resize", "tower + projector + pathways", "prefill", "generation"]
+
+
+WAYS = ["plain", "one by one", "ours"]
 
 
 def test_quick_run_measures_every_stage(tmp_path):
     file = tmp_path / "numbers.json"
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)]
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file), "--plot", str(tmp_path / "jobs.png")]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-2000:]
     report = json.loads(file.read_text())
@@ -24,3 +29,12 @@ def test_quick_run_measures_every_stage(tmp_path):
     assert all(report["gflops"][side] > 0 for side in ("ours", "plain", "gemm"))
     assert report["machine"]["torch_threads"] >= 1
     assert "tower + projector" in run.stdout
+    ways = {(job["way"], job["videos"], job["questions"]) for job in report["jobs"]}
+    assert ways == {(way, *job) for way in WAYS for job in ((1, 1), (2, 1), (1, 2), (2, 2))}
+    assert all(job["seconds"] > 0 and job["asked"] for job in report["jobs"])
+    ours = [job for job in report["jobs"] if job["way"] == "ours"]
+    assert all(job["asked"] == job["videos"] * job["questions"] for job in ours)
+    assert all(job["stages"].keys() == {"decode + preprocess", "tower", "engine, with the tower"} for job in ours)
+    assert report["peak_gigabytes"] > 0
+    with Image.open(tmp_path / "jobs.png") as picture:
+        assert min(picture.size) > 300

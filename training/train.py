@@ -58,7 +58,7 @@ PLANS = {
     "tower": Plan(steps=2200, rate=1.5e-3, each=64, decay=0.5),
     "letters": Plan(steps=1500, rate=2e-3, each=12, enough=0.99),
     "flash": Plan(steps=800, rate=2e-3, each=32, enough=0.97),
-    "motion": Plan(steps=1500, rate=2e-3, each=24, enough=0.99),
+    "motion": Plan(steps=600, rate=2e-3, each=24, enough=0.99),
     "world": Plan(steps=2000, rate=1.6e-3, each=24, decay=0.5),
 }
 CLIPS = 12_000

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.engine.serving import serve
 from tests.engine.support import KV_CACHE
+from tests.serving import serve
 
 NAME = "sf-served"
 QUESTION = "What is happening?"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from sfllava_plugin.shapes import clips
-from tests.engine.serving import serve
+from tests.serving import serve
 
 MODEL = "sf-llava-tiny"
 BIN = Path(sys.executable).parent
@@ -115,3 +115,40 @@ def test_lmms_eval_gives_the_answers_of_batch(batch, environment, truth, tmp_pat
         replies = {ids[row["doc_id"]]: row["filtered_resps"] for row in rows(path)}
         assert len(replies) == limit
         assert replies == {name: batch[name] for name in replies}
+
+
+def test_a_ray_cluster_gives_the_answers_of_batch(folder, batch, environment):
+    """Two engines; one of the videos is missing."""
+    asked, out = folder / "with-missing.jsonl", folder / "from-ray.jsonl"
+    lines = (folder / "questions.jsonl").read_text(encoding="utf-8")
+    asked.write_text(lines + '{"id": 7, "video": "missing.mp4", "question": "what?"}\n', encoding="utf-8")
+    call = [BIN / "sfllava", "batch", asked, "-o", out, "--model", MODEL, "--ray", "local", "--replicas", "2"]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr[-3000:]
+    *answers, missing = rows(out)
+    assert {row["id"]: row["answer"] or row["text"] for row in answers} == batch
+    assert missing["id"] == 7
+    assert "missing.mp4 does not exist" in missing["error"]
+
+
+def test_vllm_run_batch_gives_the_answers_of_batch(folder, batch, environment, tmp_path):
+    """vLLM's own command on a file in OpenAI's format, here with the open-ended questions on one video."""
+    asked = [row for row in rows(folder / "questions.jsonl") if "options" not in row and row["video"] == "0.mp4"]
+    requests, out = tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"
+    with requests.open("w", encoding="utf-8") as file:
+        for row in asked:
+            content = [
+                {"type": "video_url", "video_url": {"url": (folder / row["video"]).as_uri()}},
+                {"type": "text", "text": row["question"]},
+            ]
+            body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 24}
+            request = {"custom_id": row["id"], "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file.write(json.dumps(request) + "\n")
+    call = [BIN / "vllm", "run-batch", "--model", MODEL, "-i", requests, "-o", out]
+    call += ["--allowed-local-media-path", folder]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    replies = {
+        row["custom_id"]: row["response"]["body"]["choices"][0]["message"]["content"].strip() for row in rows(out)
+    }
+    assert replies == {row["id"]: batch[row["id"]] for row in asked}
