@@ -133,7 +133,6 @@ def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
     def note(name: str, replies: Replies, **more: float) -> None:
         row = {"all": share(replies, truth), "flash": share(replies, truth, fast_only)}
         found[name] = row | {"flash, where there is one": share(replies, truth, flashing)} | more
-        print(name, found[name], flush=True)
 
     shipped = batch(folder, "shipped")
     note("as shipped", shipped)
@@ -155,6 +154,27 @@ def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
     return found
 
 
+def tables(results: dict) -> str:
+    """The model card's two tables, in Markdown."""
+    columns = ("one shape", "two shapes", "multiple choice")
+    lines = [f"| question | {' | '.join(columns)} |", "|---|---|---|---|"]
+    kinds = sorted(results["kinds"].items(), key=lambda item: item[0] == "all")
+    lines += [f"| {kind} | {' | '.join(_percent(found.get(c)) for c in columns)} |" for kind, found in kinds]
+    columns = ("all", "flash", "flash, where there is one", "flipped")
+    lines += [
+        "",
+        "| | all | flash | flash, where there is one | motions named the other way |",
+        "|---|---|---|---|---|",
+    ]
+    for name, found in results["variations"].items():
+        lines.append(f"| {name} | {' | '.join(_percent(found.get(c)) for c in columns)} |")
+    return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="measure sf-llava-tiny on held-out clips")
     parser.add_argument("--clips", type=int, default=500, help="for the figures by kind")
@@ -165,12 +185,9 @@ def main() -> None:
     clips.write_folder(every, range(FIRST_SEED, FIRST_SEED + options.clips))
     clips.write_folder(some, range(FIRST_SEED, FIRST_SEED + options.varied))
     results = {"clips": options.clips, "kinds": by_kind(batch(every, "shipped"), truth_of(every))}
-    for kind, columns in results["kinds"].items():
-        print(
-            f"| {kind} | " + " | ".join(str(columns.get(c, "")) for c in ("one shape", "two shapes", "multiple choice"))
-        )
     results |= {"varied clips": options.varied, "variations": variations(some, options.out)}
     (options.out / "evaluation.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(tables(results))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""Many questions through one runner: order and company change no answer, videos are decoded once, failures are own."""
+
+import random
+
+import pytest
+
+from sfllava_plugin.engine import runner as runner_module
+from sfllava_plugin.engine.runner import Answer, Failure, Question
+from sfllava_plugin.shapes import clips
+from tests.engine.support import KV_CACHE
+
+VIDEOS = 50
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return runner_module.Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    """Three questions on each of fifty videos, one of them broken; the videos one after the other, again and again."""
+    folder = tmp_path_factory.mktemp("shapes")
+    made = [clips.clip(30_000 + number) for number in range(VIDEOS)]
+    videos = [str(clips.write_clip(clip.scene, folder / f"{number}.mp4")) for number, clip in enumerate(made)]
+    (folder / "13.mp4").write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(500))
+    asked = [
+        [Question(video, question.text, question.options, 24) for video, question in zip(videos, column, strict=True)]
+        for column in (
+            [clip.open_ended[0] for clip in made],
+            [clip.multiple_choice[-1] for clip in made],
+            [clip.open_ended[-1] for clip in made],
+        )
+    ]
+    return [question for column in asked for question in column]
+
+
+@pytest.fixture(scope="module")
+def answers(tiny, questions):
+    return dict(tiny.answers(questions))
+
+
+def test_one_broken_video_costs_its_own_questions(answers, questions):
+    assert sorted(answers) == list(range(len(questions)))
+    broken = [position for position, question in enumerate(questions) if question.video.endswith("/13.mp4")]
+    assert sorted(position for position, result in answers.items() if isinstance(result, Failure)) == broken
+    assert all("13.mp4" in str(answers[position].error) for position in broken)
+
+
+def test_order_and_company_change_no_answer(tiny, answers, questions):
+    order = list(range(len(questions)))
+    random.Random(0).shuffle(order)
+    again = dict(tiny.answers([questions[position] for position in order]))
+    for place, position in enumerate(order):
+        if isinstance(answers[position], Answer):
+            assert again[place].token_ids == answers[position].token_ids
+            assert again[place].prompt_token_ids == answers[position].prompt_token_ids
+
+
+def test_alone_as_in_company(tiny, answers, questions):
+    tiny.engine.reset_prefix_cache()
+    tiny.engine.reset_mm_cache()
+    for position in (0, 60, 120):
+        assert tiny.answer(questions[position]).token_ids == answers[position].token_ids
+
+
+def test_every_video_is_decoded_once(tiny, questions, monkeypatch):
+    read = []
+
+    def counted(path, **settings):
+        read.append(path)
+        return real(path, **settings)
+
+    real = runner_module.read_video
+    monkeypatch.setattr(runner_module, "read_video", counted)
+    assert len(dict(tiny.answers(questions))) == len(questions)
+    assert sorted(read) == sorted({question.video for question in questions})
+
+
+def test_leaving_early_leaves_the_engine_empty(tiny, answers, questions):
+    some = tiny.answers(questions)
+    next(some)
+    some.close()
+    assert not tiny.engine.llm_engine.has_unfinished_requests()
+    assert tiny.answer(questions[1]).token_ids == answers[1].token_ids
+
+
+def test_a_question_too_long_fails_alone(tiny, answers, questions):
+    long = Question(questions[0].video, "why " * 2000)
+    found = dict(tiny.answers([questions[0], long, questions[50]]))
+    assert "maximum context length" in str(found[1].error)
+    assert found[0].token_ids == answers[0].token_ids
+    assert found[2].token_ids == answers[50].token_ids
