@@ -11,11 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# One question does not pay for a second process; a user's own setting wins. Read when vLLM is imported.
-os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-
 from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMClientError
+from vllm.platforms import current_platform
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
@@ -104,6 +102,10 @@ class Runner:
         known = {field.name for field in dataclasses.fields(EngineArgs)}
         if unknown := sorted(set(engine_arguments or {}) - known):
             raise ValueError(f"unknown engine argument {unknown[0]!r}: see vllm serve --help")
+        if current_platform.is_cpu():
+            # Without an accelerator the engine leaves a second process nothing to overlap with, and it takes seconds to
+            # start. A user's own setting wins.
+            os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         quiet = {"disable_log_stats": True, "use_tqdm_on_load": False}
         self.model = model
         self.engine = LLM(**quiet | (engine_arguments or {}) | {"model": str(directory)})
