@@ -1,4 +1,4 @@
-"""Stages 2 to 5: projector and decoder learn to answer.
+"""Stages 2 to 6: projector and decoder learn to answer.
 
 Letters first, as text alone; then the flash, which only the fast pathway sees; then the motion of one shape; then
 everything at once. Each stage stands on those before: in the whole world alone, multiple choice, motion and flash stay
@@ -44,6 +44,7 @@ class Teacher:
         self._dialogue, self._bank, self._size = dialogue, bank, size
         self._rng = random.Random(seed)
         self._every = list(range(len(bank.scenes)))
+        self._pairs = [i for i in self._every if len(bank.scenes[i].shapes) == 2]
         self._single = [i for i in self._every if len(bank.scenes[i].shapes) == 1]
 
     def letters(self) -> Iterator[Lesson]:
@@ -71,12 +72,22 @@ class Teacher:
     def world(self) -> Iterator[Lesson]:
         """Everything, half of it multiple choice, half of it with the shipped frames and pathways."""
         while True:
-            for choice in (False, True):
-                frames, chosen = self._setting()
-                yield self._lesson(self._every, None, choice, frames, chosen)
+            yield from self._both_ways(self._every)
+
+    def pairs(self) -> Iterator[Lesson]:
+        """Everything again, every second lesson on clips of two shapes: which is which is learned last."""
+        while True:
+            yield from self._both_ways(self._pairs)
+            yield from self._both_ways(self._every)
 
     def examination(self, choice: bool, frames: int = FRAMES, chosen: pathways.Pathways = PATHWAYS) -> Lesson:
         return self._lesson(self._every, None, choice, frames, chosen)
+
+    def _both_ways(self, clips: list[int]) -> Iterator[Lesson]:
+        """An open-ended lesson and one of multiple choice."""
+        for choice in (False, True):
+            frames, chosen = self._setting()
+            yield self._lesson(clips, None, choice, frames, chosen)
 
     def _setting(self) -> tuple[int, pathways.Pathways]:
         if self._rng.random() < 0.5:

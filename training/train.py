@@ -1,7 +1,7 @@
 """Trains sf-llava-tiny from nothing: python -m training.train [--out FOLDER] [--from STAGE]
 
-Two processes, one for each core, for about an hour. Every stage leaves its weights and its curve in FOLDER, so that a
-later one can be started again; the last one writes the checkpoint.
+Two processes, one for each core, for about an hour and a half. Every stage leaves its weights and its curve in FOLDER,
+so that a later one can be started again; the last one writes the checkpoint.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from training.model import PATHWAYS, Language
 from training.tower import TowerStage, sample
 
 PROCESSES = 2
-STAGES = ("tower", "letters", "flash", "motion", "world")
+STAGES = ("tower", "letters", "flash", "motion", "world", "pairs")
 _EXAMINED_CLIPS = 150
 _REPORT_EVERY, _EXAMINE_EVERY = 25, 200
 #: Frames and slow frames that the model should manage beside its own.
@@ -52,6 +52,7 @@ class Plan:
     each: int  # clips or pictures a process and step
     enough: float = 2.0
     decay: float = 0.0
+    until: int | None = None  # ends here, whatever the rate was to do later
 
 
 PLANS = {
@@ -59,7 +60,8 @@ PLANS = {
     "letters": Plan(steps=1500, rate=2e-3, each=12, enough=0.99),
     "flash": Plan(steps=800, rate=2e-3, each=32, enough=0.97),
     "motion": Plan(steps=600, rate=2e-3, each=24, enough=0.99),
-    "world": Plan(steps=2000, rate=1.6e-3, each=24, decay=0.5),
+    "world": Plan(steps=2000, rate=1.6e-3, each=24, decay=0.5, until=1600),
+    "pairs": Plan(steps=1150, rate=1.6e-3, each=24, decay=0.5),
 }
 CLIPS = 12_000
 
@@ -142,7 +144,7 @@ def train_language(
     """Until every kind of lesson is right often enough, or the plan's steps are done."""
     optimiser = Optimiser(model, plan)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=2 * _REPORT_EVERY))
-    for step, lesson in zip(range(1, plan.steps + 1), lessons, strict=False):
+    for step, lesson in zip(range(1, (plan.until or plan.steps) + 1), lessons, strict=False):
         loss, right = answer_right(model, lesson)
         optimiser.step(loss)
         recent[lesson.name].append(right.float().mean().item())
@@ -206,7 +208,7 @@ def work(rank: int, port: int, out: Path, first: str) -> None:
         teacher = Teacher(dialogue, known, plan.each, seed=100 * STAGES.index(stage) + rank)
         examiner = Teacher(dialogue, unknown, 24, seed=1000 + rank)
         curve = Curve(out, stage, rank)
-        examination = partial(examine, model, examiner) if stage == "world" else dict
+        examination = partial(examine, model, examiner) if stage in ("world", "pairs") else dict
         save = partial(keep, model, out / f"{stage}.pt", rank)
         train_language(model, plan, getattr(teacher, stage)(), examination, curve, save)
     if rank == 0:
