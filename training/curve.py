@@ -13,6 +13,8 @@ from training.train import STAGES
 
 #: Of the tower's reports, what is drawn.
 _TOWER = ("covered_colour", "covered_kind", "nearest_colour", "nearest_kind")
+#: Of the panels, in the order of the stages.
+_WIDTHS = [2, 1, 1, 1, 3, 2]
 _LANGUAGE = {"letters": "letters alone", "open": "open-ended", "choice": "multiple choice"}
 
 
@@ -22,7 +24,7 @@ def rows(folder: Path, stage: str) -> list[dict]:
 
 def draw(folder: Path, picture: Path) -> None:
     """One panel for each stage: the share of right answers over minutes."""
-    figure, panels = pyplot.subplots(1, len(STAGES), figsize=(16, 3.6), sharey=True, width_ratios=[1, 1, 1, 2])
+    figure, panels = pyplot.subplots(1, len(STAGES), figsize=(18, 3.6), sharey=True, width_ratios=_WIDTHS)
     for stage, panel in zip(STAGES, panels, strict=True):
         reports = rows(folder, stage)
         names = dict(zip(_TOWER, _TOWER, strict=True)) if stage == "tower" else _LANGUAGE

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 
 from .drawing import draw
-from .questions import ShapesQuestion, multiple_choice, questions
+from .questions import WITHOUT_OPTIONS, ShapesQuestion, multiple_choice, questions
 from .scenes import Scene, random_scene
 
 #: Frames of a clip, frames a second, and the side of its square picture in pixels.
@@ -33,7 +33,8 @@ def clip(seed: int, *, one_shape: bool = False) -> Clip:
     """The clip of this seed: the same scene and questions each time."""
     scene, rng = random_scene(seed, one_shape=one_shape), random.Random(f"questions {seed}")
     asked = questions(scene, rng)
-    return Clip(scene, tuple(asked), tuple(multiple_choice(question, rng) for question in asked if question.pool))
+    with_options = [question for question in asked if question.kind not in WITHOUT_OPTIONS]
+    return Clip(scene, tuple(asked), tuple(multiple_choice(question, rng) for question in with_options))
 
 
 def moment(frame: int) -> float:

@@ -32,6 +32,8 @@ ANSWERS = {
     "description": (),
 }
 KINDS = tuple(ANSWERS)
+#: Never asked with options: sf-llava-tiny names the mover, and still picks its letter by chance.
+WITHOUT_OPTIONS = ("description", "mover")
 #: The kinds that only the fast pathway can answer.
 FAST_ONLY = ("flash",)
 
