@@ -6,6 +6,7 @@ H.264 clip goes the same way afterwards; its answer means nothing, because sf-ll
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 from sfllava_plugin.cli import quiet
@@ -43,7 +44,8 @@ def pathway_table(runner, answer) -> Table:
 
 
 def main() -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    # Wide enough for the table where the output goes into a file.
+    console = Console(width=None if sys.stdout.isatty() else 130, soft_wrap=True, highlight=False)
     shown = clip(SEED)
     write_clip(shown.scene, CLIP)
     console.print(f"[bold]1. A clip[/] of coloured shapes, {CLIP}, for {MODEL}, which comes with the package")
