@@ -52,6 +52,14 @@ def runners(checkpoints):
 
 
 @pytest.fixture(scope="session")
+def tiny():
+    """The model that comes with the package. For the session: an engine that ends takes the others' groups with it."""
+    from sfllava_plugin.engine.runner import Runner
+
+    return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
+
+
+@pytest.fixture(scope="session")
 def clips(bikes, tmp_path_factory):
     """clips(T): a video of exactly T frames of a real clip, as a folder of images."""
     written = {}

@@ -7,14 +7,8 @@ import pytest
 from sfllava_plugin.engine import runner as runner_module
 from sfllava_plugin.engine.runner import Answer, Failure, Question
 from sfllava_plugin.shapes import clips
-from tests.engine.support import KV_CACHE
 
 VIDEOS = 50
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return runner_module.Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,13 @@ import pytest
 from sfllava_plugin.frames import read_video
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
-from tests.engine.support import KV_CACHE, model_of
+from tests.engine.support import model_of
 
 #: Never trained on, never looked at while training.
 SEEDS = range(20_000, 20_030)
 #: A few points under what the model card says of each kind, over hundreds of clips; here there are some dozens.
 LEAST = 0.9
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "nowhere": "nowhere"}
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    from sfllava_plugin.engine.runner import Runner
-
-    return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +37,13 @@ def replies(tiny):
     return ask
 
 
+def forget(runner):
+    """Empty every cache of the engine."""
+    runner.engine.reset_prefix_cache()
+    runner.engine.reset_mm_cache()
+    runner.engine.llm_engine.reset_encoder_cache()
+
+
 def truth(question):
     return question.letter or question.answer
 
@@ -64,7 +64,7 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
     from PIL import Image
 
     asked = []
-    for clip, video in shown[:20]:
+    for clip, video in shown:
         for question in clip.open_ended:
             if question.kind == "direction" and question.answer != "nowhere":
                 folder = tmp_path / f"{clip.scene.seed}"
@@ -99,14 +99,12 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
 
     assert share() >= LEAST
     assert model_of(tiny).settings.video_tokens(16) == slow_tokens + 16 * 4
-    tiny.engine.reset_prefix_cache()
-    tiny.engine.reset_mm_cache()
+    forget(tiny)
     # The model's own name for the module: the processor's, which counts tokens, stays.
     import sfllava_plugin.engine.model as engine_model
 
     patched = type("Patched", (), {"video_tokens": staticmethod(without_fast)})
     monkeypatch.setattr(engine_model, "pathways", patched)
     blind = share()
-    tiny.engine.reset_prefix_cache()
-    tiny.engine.reset_mm_cache()
+    forget(tiny)
     assert blind <= 1 / 6 + 0.15
