@@ -47,8 +47,10 @@ def _read(source: str) -> list[Row]:
     try:
         with path.open(encoding="utf-8") as file:
             return read_rows(file, path.absolute().parent)
-    except (OSError, UnicodeDecodeError) as error:
-        raise BatchError(f"{source}: cannot be read as a file of questions: {error}") from error
+    except OSError as error:
+        raise BatchError(f"{source}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BatchError(f"{source}: is not UTF-8 text; give JSON Lines, one question a line") from error
 
 
 def _answer(rows: list[Row], results: Results | InOrder, answering: Answering, done: int = 0) -> bool:

@@ -178,7 +178,7 @@ def _percent(share: float | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="measure sf-llava-tiny on held-out clips")
     parser.add_argument("--clips", type=int, default=500, help="for the figures by kind")
-    parser.add_argument("--varied", type=int, default=150, help="for the other settings and the ablations")
+    parser.add_argument("--varied", type=int, default=100, help="for the other settings and the ablations")
     parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
     options = parser.parse_args()
     every, some = options.out / "clips", options.out / "some"

@@ -1,5 +1,6 @@
 """Clips of the shapes' world as video files, and the questions that go with them."""
 
+import hashlib
 import json
 import os
 import random
@@ -68,15 +69,21 @@ def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
     return len(asked)
 
 
+def edition() -> str:
+    """A name for the code that makes clips: kept ones of another edition may show something else."""
+    digest = hashlib.sha256()
+    for name in ("scenes.py", "drawing.py", "clips.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def write_clip(scene: Scene, path: str | os.PathLike) -> Path:
-    """Write a scene as an mp4 file (MPEG-4 video), aside and then renamed; a file that is there already is kept.
+    """Write a scene as an mp4 file (MPEG-4 video), aside and then renamed.
 
     Raises:
         OSError: it cannot be written.
     """
     path = Path(path)
-    if path.exists():
-        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".clip-", dir=path.parent) as folder:
         aside = Path(folder) / path.name

@@ -4,7 +4,7 @@ import datasets
 
 from sfllava_plugin.checkpoints import cache_folder
 from sfllava_plugin.prompts import read_choice
-from sfllava_plugin.shapes.clips import clip, write_clip
+from sfllava_plugin.shapes.clips import clip, edition, write_clip
 from sfllava_plugin.shapes.scenes import random_scene
 
 
@@ -19,8 +19,10 @@ def multiple_choice(seeds: datasets.Dataset) -> datasets.Dataset:
 
 
 def doc_to_visual(doc: dict) -> list[str]:
-    path = cache_folder().parent / "shapes" / f"{doc['seed']}.mp4"
-    return [str(write_clip(random_scene(doc["seed"]), path))]
+    path = cache_folder().parent / "shapes" / edition() / f"{doc['seed']}.mp4"
+    if not path.exists():
+        write_clip(random_scene(doc["seed"]), path)
+    return [str(path)]
 
 
 def doc_to_text(doc: dict) -> str:
