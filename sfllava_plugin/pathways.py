@@ -219,12 +219,11 @@ def _average(features: torch.Tensor, size: tuple[int | None, int | None, int | N
     """[T, P, D] -> [tokens, D]: adaptive average to (time, height, width), uneven windows overlapping."""
     frames, patches, width = features.shape
     grid = _grid(patches)
-    volume = features.view(frames, grid, grid, width).permute(3, 0, 1, 2)
+    squares = features.view(frames, grid, grid, width)
     if size[0] is None:
-        pooled = F.adaptive_avg_pool2d(volume, size[1:])
-    else:
-        pooled = F.adaptive_avg_pool3d(volume, size)
-    return pooled.flatten(1).T.contiguous()
+        # As channels-last pictures, which are pooled where they lie; other orders are copied first.
+        return F.adaptive_avg_pool2d(squares.permute(0, 3, 1, 2), size[1:]).permute(0, 2, 3, 1).reshape(-1, width)
+    return F.adaptive_avg_pool3d(squares.permute(3, 0, 1, 2), size).flatten(1).T.contiguous()
 
 
 def _pooled(pool: str, patches: int) -> int:

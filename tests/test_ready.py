@@ -10,23 +10,47 @@ QUESTIONS = [("a", True), ("b", False), ("a", False), ("c", True), ("b", False),
 
 
 def taken(questions, read=lambda path: f"frames of {path}"):
+    """All questions in the order in which they come where each is read at once."""
     with ReadyQuestions(questions, lambda q: q[0], lambda q: q[1], read) as ready:
         found = []
         while ready:
             found.append(ready.take())
+            ready.follow(found[-1].position)
         return found
 
 
-def test_video_after_video_and_alike_prompts_together():
-    order = [(one.position, one.question) for one in taken(QUESTIONS)]
+def test_video_after_video_and_those_that_lead_first():
+    order = [(one.position, one.question, one.leads) for one in taken(QUESTIONS)]
     assert order == [
-        (2, ("a", False)),
-        (0, ("a", True)),
-        (5, ("a", True)),
-        (1, ("b", False)),
-        (4, ("b", False)),
-        (3, ("c", True)),
+        (2, ("a", False), True),
+        (0, ("a", True), True),
+        (5, ("a", True), False),
+        (1, ("b", False), True),
+        (4, ("b", False), False),
+        (3, ("c", True), True),
     ]
+
+
+def test_followers_wait_until_the_first_was_read():
+    with ReadyQuestions(QUESTIONS, lambda q: q[0], lambda q: q[1], str) as ready:
+        leaders = []
+        while ready:
+            leaders.append(ready.take().position)
+        assert leaders == [2, 0, 1, 3]
+        ready.follow(1)
+        assert ready.take().position == 4
+        assert not ready
+
+
+def test_where_the_first_cannot_be_asked_the_next_leads():
+    questions = [("a", False)] * 3
+    with ReadyQuestions(questions, lambda q: q[0], lambda q: q[1], str) as ready:
+        ready.pass_lead(ready.take().position)
+        second = ready.take()
+        assert (second.position, second.leads) == (1, True)
+        assert not ready
+        ready.follow(1)
+        assert not ready.take().leads
 
 
 def test_each_video_is_read_once():
@@ -51,7 +75,7 @@ def test_it_says_when_a_video_begins_and_when_there_is_nothing_left():
         begins = []
         while ready:
             begins.append(ready.begins_video)
-            ready.take()
+            ready.follow(ready.take().position)
     assert begins == [True, False, True]
 
 

@@ -30,6 +30,7 @@ from vllm.model_executor.models.utils import (
 )
 from vllm.model_executor.models.vision import run_dp_sharded_vision_model
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.platforms import current_platform
 from vllm.sequence import IntermediateTensors
 
 from sfllava_plugin import pathways
@@ -41,8 +42,9 @@ from sfllava_plugin.engine.processing import (
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.prompts import VIDEO_MARKER
 
-#: Frames that go through the tower at once: it bounds the memory of the tower's activations.
-TOWER_CHUNK = 16
+#: Patches that go through the tower at once: it bounds the memory of the tower's activations. On a CPU they also stay
+#: in the cores' caches, which is worth a fifth of the tower's time there.
+PATCHES_AT_ONCE = 2 * 576 if current_platform.is_cpu() else 16 * 576
 #: 1 / 255 as the reference rounds it.
 _RESCALE = 0.00392156862745098
 
@@ -117,6 +119,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         self.config = config
         self.settings = VideoSettings.read(config)
         self.shards_frames = _shards_frames(vllm_config.model_config.multimodal_config)
+        self._frames_at_once = max(1, PATCHES_AT_ONCE // self.settings.grid**2)
 
         with self._mark_tower_model(vllm_config, {"image", "video"}):
             self.vision_tower = CLIPVisionModel(
@@ -166,7 +169,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         """uint8 [T, S, S, 3] -> the projector's hidden features of every patch, [T, P, D]."""
         chunks = [
             self.multi_modal_projector.hidden(self._features(self._normalised(chunk)))
-            for chunk in frames.split(TOWER_CHUNK)
+            for chunk in frames.split(self._frames_at_once)
         ]
         return torch.cat(chunks)
 

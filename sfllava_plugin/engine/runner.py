@@ -6,6 +6,7 @@ its place in the prefix cache. It does not know files of questions or benchmarks
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin.engine.flow import Bounds, Flow
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.video_loader import metadata
@@ -76,15 +78,6 @@ class _Decoded:
     identifier: str
 
 
-@dataclasses.dataclass(frozen=True)
-class _Asked:
-    """A question on its way through the engine."""
-
-    question: Question
-    prompt: str
-    frames: tuple[int, ...]
-
-
 class Runner:
     """An engine, loaded once.
 
@@ -114,8 +107,7 @@ class Runner:
         config = self.engine.llm_engine.model_config
         self.settings = VideoSettings.read(config.hf_config)
         self._frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
-        self._most_questions = self.engine.llm_engine.vllm_config.scheduler_config.max_num_seqs * 2
-        self._most_videos = self._videos_in_cache() * 2
+        self._bounds = self._bounds_of_engine()
 
     def answer(self, question: Question) -> Answer:
         """Answer one question, greedily.
@@ -136,81 +128,63 @@ class Runner:
         holds are in the engine, and as many again wait there, so that memory does not grow with the job. To stop before
         the end, close the generator: what the engine has not finished is dropped.
         """
-        asked: dict[int, _Asked] = {}
-        try:
-            with ReadyQuestions(questions, _video, _shared_beginning, self._read) as ready:
-                while ready or asked:
-                    # The engine gets work as soon as it is decoded, and waits for a decoder only when it has nothing.
-                    while ready and self._has_room(asked, ready) and (ready.at_hand or not asked):
-                        yield from self._hand_over(ready.take(), asked)
-                    yield from self._finished(asked)
-        finally:
-            self.engine.llm_engine.abort_request([str(position) for position in asked])
-
-    def _has_room(self, asked: dict[int, _Asked], ready: ReadyQuestions) -> bool:
-        """Whether the next question may go to the engine."""
-        if len(asked) >= self._most_questions:
-            return False
-        # Every question holds on to its video's frames.
-        return not ready.begins_video or len({one.question.video for one in asked.values()}) < self._most_videos
-
-    def _hand_over(self, ready: Ready, asked: dict[int, _Asked]) -> Iterator[tuple[int, Failure]]:
-        """Ask a question; it comes back at once if it cannot be asked."""
-        try:
-            if ready.error:
-                raise ready.error
-            asked[ready.position] = self._ask(ready.position, ready.question, ready.video)
-        except (ValueError, OSError) as error:
-            yield ready.position, Failure(error)
-
-    def _finished(self, asked: dict[int, _Asked]) -> Iterator[tuple[int, Answer]]:
-        """One step of the engine, and the answers that it finished."""
-        for output in self.engine.llm_engine.step() if asked else ():
-            if output.finished:
-                position = int(output.request_id)
-                yield position, self._answer(asked.pop(position), output)
+        with ReadyQuestions(questions, _video, _beginning, self._read) as ready:
+            flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask)
+            try:
+                for asked, outcome in flow:
+                    failed = isinstance(outcome, Exception)
+                    yield asked.position, Failure(outcome) if failed else self._answer(asked, outcome)
+            finally:
+                flow.stop()
 
     def _read(self, path: str) -> _Decoded:
         video = read_video(path, num_frames=self._frames, image_size=self.settings.image_size)
         return _Decoded(video, _identifier(path, self._frames))
 
-    def _ask(self, position: int, question: Question, decoded: _Decoded) -> _Asked:
+    def _ask(self, asked: Ready[Question]) -> None:
         """Hand a question to the engine.
 
         Raises:
             ValueError: it is too long.
         """
-        video = decoded.video
+        question, video = asked.question, asked.video.video
         prompt = self.prompt(question.text, question.options, question.prompt_frame)
         request = {
             "prompt_token_ids": self._tokenizer(prompt, add_special_tokens=False).input_ids,
             "multi_modal_data": {"video": [(video.frames, metadata(video))]},
-            "multi_modal_uuids": {"video": [decoded.identifier]},
+            "multi_modal_uuids": {"video": [asked.video.identifier]},
         }
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=question.max_tokens,
             logprobs=_TOP_LOGPROBS,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            # The first sign of an answer says that its video is in the prefix cache.
+            output_kind=RequestOutputKind.CUMULATIVE if asked.leads else RequestOutputKind.FINAL_ONLY,
         )
         renderer = self.engine.renderer
         try:
             parsed = parse_model_prompt(self.engine.model_config, request)
             [rendered] = renderer.render_cmpl([parsed], renderer.default_cmpl_tok_params)
-            self.engine.llm_engine.add_request(str(position), rendered, sampling)
+            self.engine.llm_engine.add_request(str(asked.position), rendered, sampling)
         except VLLMClientError as problem:
             raise ValueError(str(problem)) from problem
-        return _Asked(question, prompt, video.indices)
 
     def close(self) -> None:
         """Shut the engine down."""
         self.engine.llm_engine.engine_core.shutdown()
 
-    def _videos_in_cache(self) -> int:
-        """How many videos' tokens the KV cache holds, at least 1."""
-        cache = self.engine.llm_engine.vllm_config.cache_config
-        tokens = (cache.num_gpu_blocks or 0) * cache.block_size
-        return max(1, tokens // self.settings.video_tokens(self._frames))
+    def _bounds_of_engine(self) -> Bounds:
+        """How much the engine is given at once, from what it runs at once."""
+        config = self.engine.llm_engine.vllm_config
+        scheduler, cache = config.scheduler_config, config.cache_config
+        video_tokens = self.settings.video_tokens(self._frames)
+        in_cache = max(1, (cache.num_gpu_blocks or 0) * cache.block_size // video_tokens)
+        a_step = math.ceil(scheduler.max_num_batched_tokens / video_tokens)
+        return Bounds(
+            questions=2 * scheduler.max_num_seqs,
+            videos=2 * in_cache,
+            leading=max(1, min(2 * a_step, in_cache // 2)),
+        )
 
     def prompt(self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None) -> str:
         """The whole prompt of a question, as the server's chat template writes it."""
@@ -223,9 +197,9 @@ class Runner:
             eos_token=self._tokenizer.eos_token or "",
         )
 
-    def _answer(self, asked: _Asked, output: RequestOutput) -> Answer:
+    def _answer(self, asked: Ready[Question], output: RequestOutput) -> Answer:
         [completion] = output.outputs
-        question, indices = asked.question, list(asked.frames)
+        question, indices = asked.question, list(asked.video.video.indices)
         pathways = self.settings.pathways
         slow = slow_indices(len(indices), pathways.slow.frames) if isinstance(pathways, SlowFast) else []
         first = completion.logprobs[0] if completion.logprobs else {}
@@ -237,7 +211,7 @@ class Runner:
             frames=indices,
             slow_frames=slow,
             video_tokens=self.settings.video_tokens(len(indices)),
-            prompt=asked.prompt,
+            prompt=self.prompt(question.text, question.options, question.prompt_frame),
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
             text=completion.text.strip(),
@@ -252,9 +226,9 @@ def _video(question: Question) -> str:
     return question.video
 
 
-def _shared_beginning(question: Question) -> bool:
-    """Multiple-choice prompts differ from the others before the video: asked after one another, they share it."""
-    return bool(question.options)
+def _beginning(question: Question) -> tuple[bool, str]:
+    """What decides how a prompt begins, before the video: whether it is multiple choice, and a chosen frame."""
+    return bool(question.options), question.prompt_frame or ""
 
 
 def _identifier(path: str, num_frames: int) -> str:

@@ -1,12 +1,15 @@
 """Many questions through one runner: order and company change no answer, videos are decoded once, failures are own."""
 
+import dataclasses
 import random
+from collections import Counter
 
 import pytest
 
 from sfllava_plugin.engine import runner as runner_module
-from sfllava_plugin.engine.runner import Answer, Failure, Question
+from sfllava_plugin.engine.runner import Answer, Failure, Question, Runner
 from sfllava_plugin.shapes import clips
+from tests.engine.support import KV_CACHE
 
 VIDEOS = 50
 
@@ -34,6 +37,21 @@ def answers(tiny, questions):
     return dict(tiny.answers(questions))
 
 
+def forget(runner):
+    runner.engine.reset_prefix_cache()
+    runner.engine.reset_mm_cache()
+    runner.engine.llm_engine.reset_encoder_cache()
+
+
+def watch(runner, monkeypatch):
+    """A list that grows with what the scheduler decides."""
+    decided = []
+    scheduler = runner.engine.llm_engine.engine_core.engine_core.scheduler
+    schedule = scheduler.schedule
+    monkeypatch.setattr(scheduler, "schedule", lambda *args: decided.append(schedule(*args)) or decided[-1])
+    return decided
+
+
 def test_one_broken_video_costs_its_own_questions(answers, questions):
     assert sorted(answers) == list(range(len(questions)))
     broken = [position for position, question in enumerate(questions) if question.video.endswith("/13.mp4")]
@@ -52,13 +70,12 @@ def test_order_and_company_change_no_answer(tiny, answers, questions):
 
 
 def test_alone_as_in_company(tiny, answers, questions):
-    tiny.engine.reset_prefix_cache()
-    tiny.engine.reset_mm_cache()
+    forget(tiny)
     for position in (0, 60, 120):
         assert tiny.answer(questions[position]).token_ids == answers[position].token_ids
 
 
-def test_every_video_is_decoded_once(tiny, questions, monkeypatch):
+def test_every_video_is_decoded_and_encoded_once(tiny, questions, monkeypatch):
     read = []
 
     def counted(path, **settings):
@@ -67,8 +84,34 @@ def test_every_video_is_decoded_once(tiny, questions, monkeypatch):
 
     real = runner_module.read_video
     monkeypatch.setattr(runner_module, "read_video", counted)
+    forget(tiny)
+    schedules = watch(tiny, monkeypatch)
     assert len(dict(tiny.answers(questions))) == len(questions)
     assert sorted(read) == sorted({question.video for question in questions})
+    assert sum(len(output.scheduled_encoder_inputs) for output in schedules) == VIDEOS - 1
+
+
+@pytest.fixture(scope="session")
+def narrow():
+    """An engine whose step encodes one video, as with real videos, and has tokens to spare then."""
+    return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE, "max_num_batched_tokens": 270})
+
+
+def test_further_questions_on_a_video_do_not_read_it_again(narrow, questions, monkeypatch):
+    schedules = watch(narrow, monkeypatch)
+    asked = [dataclasses.replace(question, options=()) for question in questions[:6] for _ in range(4)]
+    results = dict(narrow.answers(asked))
+
+    read, from_cache = Counter(), {}
+    for output in schedules:
+        for request, tokens in output.num_scheduled_tokens.items():
+            read[request.split("-")[0]] += tokens
+    for position, result in results.items():
+        # The last token of an answer is not read.
+        whole = len(result.prompt_token_ids) + len(result.token_ids) - 1
+        from_cache[position] = whole - read[str(position)]
+    block = narrow.engine.llm_engine.vllm_config.cache_config.block_size
+    assert from_cache == {position: block if position % 4 else 0 for position in range(len(asked))}
 
 
 def test_leaving_early_leaves_the_engine_empty(tiny, answers, questions):
