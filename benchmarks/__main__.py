@@ -74,6 +74,7 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
         stage, video = stages.decoding(name, path, geometry.image_size)
         results.append(measure(stage, options.repeats))
 
+    clips = inputs.clips(path, folder / "clips", max(options.videos))
     # Before the model's stages are timed: starting the engine decides how many threads there are.
     ours = OurModel(checkpoint, options.dtype)
     other = PlainModel(checkpoint, ours.device, dtype)
@@ -86,10 +87,8 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
         "stages": [report.as_dict(result) for result in results],
         "gflops": stages.gflops(tower, video, geometry),
         "jobs": [
-            vars(timing)
-            for timing in jobs.timings(
-                ours, other, jobs.copies(path, folder / "copies", max(options.videos)), options, geometry.image_size
-            )
+            vars(timing) | {"busy": timing.busy}
+            for timing in jobs.timings(ours, other, clips, options, geometry.image_size)
         ],
         "peak_gigabytes": report.peak_gigabytes(ours.device),
         "settings": {name: getattr(options, name) for name in _SETTINGS},

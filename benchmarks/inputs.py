@@ -1,6 +1,7 @@
 """What the benchmark runs on: two videos and a checkpoint with random weights."""
 
 import importlib.util
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,21 +39,48 @@ def videos(folder: Path, given: str | None) -> dict[str, str]:
     return found
 
 
+def clips(source: str, folder: Path, count: int) -> list[str]:
+    """As many videos out of one, each beginning a frame later: to the engine's caches they are different videos."""
+    av = _encoder()
+    folder.mkdir(exist_ok=True)
+    with av.open(source) as container:
+        rate = container.streams.video[0].average_rate
+        frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), _FRAMES)]
+    starts = [number % max(1, len(frames) // 2) for number in range(count)]
+    paths = [folder / f"{number}.mp4" for number in range(count)]
+    for path, start in zip(paths, starts, strict=True):
+        _write(av, path, frames[start:], rate)
+    return [str(path) for path in paths]
+
+
 def _generate(path: Path) -> Path:
     """A window wandering over a soft pattern, in H.264: twelve seconds with motion everywhere."""
-    try:
-        import av
-    except ModuleNotFoundError:
-        raise SystemExit("no encoder for the generated video: pip install av, or give --video PATH") from None
+    av = _encoder()
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (60, 110, 3), dtype=np.uint8))
     pattern = np.asarray(coarse.resize((_WIDTH + 440, _HEIGHT + 240), Image.Resampling.BICUBIC))
+    windows = []
+    for i in range(_FRAMES):
+        x, y = int(220 + 210 * np.sin(i / 37)), int(120 + 110 * np.cos(i / 23))
+        windows.append(np.ascontiguousarray(pattern[y : y + _HEIGHT, x : x + _WIDTH]))
+    _write(av, path, windows, 25)
+    return path
+
+
+def _write(av, path: Path, frames: list[np.ndarray], rate) -> None:
+    """uint8 [H, W, 3], H and W even, to H.264."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("h264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
-        for i in range(_FRAMES):
-            x, y = int(220 + 210 * np.sin(i / 37)), int(120 + 110 * np.cos(i / 23))
-            frame = np.ascontiguousarray(pattern[y : y + _HEIGHT, x : x + _WIDTH])
+        stream = container.add_stream("h264", rate=rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    return path
+
+
+def _encoder():
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise SystemExit("no encoder for the benchmark's videos: pip install av") from None
+    return av

@@ -9,18 +9,17 @@ What a question costs the first way does not depend on the job, so it is timed o
 a stated part of it.
 """
 
-import shutil
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 
 from benchmarks import plain
 from benchmarks.ours import OurModel
 from benchmarks.timing import Clock, now
+from benchmarks.watch import DECODING, ENGINE, GENERATION, PREFILL, TOWER, PeakMemory, watched
 from sfllava_plugin.engine.runner import Answer, Question
 
 #: About what an answer in the benchmarks' style takes.
@@ -43,7 +42,8 @@ class Timing:
     Attributes:
         seconds: for each question.
         asked: how many questions were really asked.
-        stages: seconds in all that each stage took, by name; those of other threads overlap with the rest.
+        stages: seconds in all that each stage took, by name; decoding may run beside the rest.
+        gigabytes: the most memory the process had.
     """
 
     way: str
@@ -52,6 +52,12 @@ class Timing:
     seconds: float
     asked: int
     stages: dict[str, float]
+    gigabytes: float
+
+    @property
+    def busy(self) -> float:
+        """The share of the time in which the engine worked."""
+        return sum(self.stages.get(stage, 0.0) for stage in ENGINE) / (self.seconds * self.asked)
 
 
 def timings(ours: OurModel, other: plain.PlainModel, videos: list[str], options, image_size: int) -> Iterator[Timing]:
@@ -72,12 +78,6 @@ def timings(ours: OurModel, other: plain.PlainModel, videos: list[str], options,
             yield timing
 
 
-def copies(source: str, folder: Path, count: int) -> list[str]:
-    """As many videos: files of their own, which nothing takes for one another."""
-    folder.mkdir(exist_ok=True)
-    return [str(shutil.copyfile(source, folder / f"{number}{Path(source).suffix}")) for number in range(count)]
-
-
 def questions(videos: list[str], each: int) -> list[Question]:
     """`each` questions on every video, the videos one after the other, again and again."""
     texts = [f"What is the {subject} thing in the video?" for subject in _SUBJECTS[:each]]
@@ -88,42 +88,49 @@ def time_plain(
     ours: OurModel, other: plain.PlainModel, asked: list[Question], job: Job, image_size: int, few: int
 ) -> tuple[list[list[int]], Timing]:
     """Everything anew for each of the first `few` questions; also their answers' tokens."""
-    clock, answers = Clock(), []
-    read = clock.around("decode + preprocess", plain.read_frames)
-    tower = clock.around("tower", other.video_tokens)
-    prefill = clock.around("prefill", other.prefill)
-    generate = clock.around("generation", other.generate)
-    seconds = []
-    for question in asked[:few]:
-        start = now()
-        frames = read(question.video, ours.indices(question.video), image_size)
-        video = tower(torch.from_numpy(frames).to(ours.device))
-        _, tokens = generate(prefill(ours.tokenise(question.text), ours.marker, video), TOKENS - 1)
-        seconds.append(now() - start)
-        answers.append(tokens)
-    middle = statistics.median(seconds)
-    return answers, Timing("plain", job.videos, job.questions, middle, len(seconds), clock.seconds)
+    clock, answers, seconds = Clock(), [], []
+    read = clock.around(DECODING, plain.read_frames)
+    tower = clock.around(TOWER, other.video_tokens)
+    prefill = clock.around(PREFILL, other.prefill)
+    generate = clock.around(GENERATION, other.generate)
+    with PeakMemory() as memory:
+        for question in asked[:few]:
+            start = now()
+            frames = read(question.video, ours.indices(question.video), image_size)
+            video = tower(torch.from_numpy(frames).to(ours.device))
+            _, tokens = generate(prefill(ours.tokenise(question.text), ours.marker, video), TOKENS - 1)
+            seconds.append(now() - start)
+            answers.append(tokens)
+    timing = Timing(
+        "plain", job.videos, job.questions, statistics.mean(seconds), len(seconds), clock.seconds, memory.gigabytes
+    )
+    return answers, timing
 
 
 def time_one_by_one(ours: OurModel, asked: list[Question], job: Job, few: int) -> Timing:
     """A question at a time through vLLM, the first `few` of them."""
     ours.forget()
-    start, count = now(), 0
-    for question in islice(asked, few):
-        ours.answer_alone(question)
-        count += 1
-    return Timing("one by one", job.videos, job.questions, (now() - start) / count, count, {})
+    with PeakMemory() as memory:
+        start, count = now(), 0
+        for question in islice(asked, few):
+            ours.answer_alone(question)
+            count += 1
+        seconds = now() - start
+    return Timing("one by one", job.videos, job.questions, seconds / count, count, {}, memory.gigabytes)
 
 
 def time_ours(ours: OurModel, asked: list[Question], job: Job) -> tuple[list[Answer], Timing]:
     """The whole job through the runner; also its answers."""
     ours.forget()
-    with ours.watched() as clock:
+    with PeakMemory() as memory, watched(ours.runner, ours.model) as clock:
         start = now()
         answers = dict(ours.runner.answers(asked))
         seconds = now() - start
     in_order = [answers[position] for position in range(len(asked))]
-    return in_order, Timing("ours", job.videos, job.questions, seconds / len(asked), len(asked), clock.seconds)
+    timing = Timing(
+        "ours", job.videos, job.questions, seconds / len(asked), len(asked), clock.seconds, memory.gigabytes
+    )
+    return in_order, timing
 
 
 def _compare(plain_answers: list[list[int]], our_answers: list[Answer]) -> None:

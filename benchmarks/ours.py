@@ -8,13 +8,9 @@ os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from benchmarks.timing import Clock
 from sfllava_plugin.engine.runner import Question, Runner
 from sfllava_plugin.engine.video_loader import metadata
 from sfllava_plugin.frames import Video, read_video
@@ -100,24 +96,6 @@ class OurModel:
         if video not in self._indices:
             self._indices[video] = list(read_video(video, num_frames=FRAMES, image_size=1).indices)
         return self._indices[video]
-
-    @contextmanager
-    def watched(self) -> Iterator[Clock]:
-        """Adds up what decoding, the tower and the engine take while the runner works."""
-        clock, engine = Clock(), self._engine.llm_engine
-        watched = [
-            (self.runner, "_read", "decode + preprocess"),
-            (self.model, "embed_multimodal", "tower"),
-            (engine, "step", "engine, with the tower"),
-        ]
-        before = [getattr(owner, method) for owner, method, _ in watched]
-        for (owner, method, name), function in zip(watched, before, strict=True):
-            object.__setattr__(owner, method, clock.around(name, function))
-        try:
-            yield clock
-        finally:
-            for owner, method, _ in watched:
-                object.__delattr__(owner, method)
 
     def _ask(self, video, max_tokens: int) -> RequestOutput:
         sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True, logprobs=1)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Result
+from benchmarks.watch import DECODING, ENGINE, PREPROCESSING
 
 _PACKAGES = ("torch", "vllm", "transformers", "decord", "opencv-python-headless", "Pillow")
 
@@ -58,10 +59,11 @@ def show(report: dict) -> None:
     console = Console(width=120) if not Console().is_terminal else Console()
     console.print(table)
     console.print(_jobs_table(report["jobs"]))
+    console.print(_shares_table(report["jobs"]))
     speed, host = report["gflops"], report["machine"]
     console.print(
         f"Tower and projector: ours {speed['ours']:.0f}, plain {speed['plain']:.0f} GFLOP/s; "
-        f"one product of the tower's MLP: {speed['gemm']:.0f} GFLOP/s."
+        f"one product of the tower's MLP {speed['gemm']:.0f}: ours reaches {speed['ours'] / speed['gemm']:.0%} of it."
     )
     console.print(
         f"{host['cpu']}, {host['cores']} cores, load {host['load']}; device {host['device']}; "
@@ -80,6 +82,21 @@ def _jobs_table(jobs: list[dict]) -> Table:
         times = [ways[way]["seconds"] for way in ("plain", "one by one", "ours")]
         ratios = (f"{times[0] / times[2]:.1f}", f"{times[1] / times[2]:.1f}")
         table.add_row(str(videos), str(each), *(f"{seconds:.2f}" for seconds in times), *ratios)
+    return table
+
+
+def _shares_table(jobs: list[dict]) -> Table:
+    stages = (DECODING, PREPROCESSING, *ENGINE)
+    table = Table(title="Our way: share of the time, decoding beside the rest; the engine's own; memory")
+    for heading in ("videos", "questions on each", *stages, "engine busy", "peak memory"):
+        table.add_column(heading, justify="right")
+    for job in jobs:
+        if job["way"] == "ours":
+            whole = job["seconds"] * job["asked"]
+            shares = [f"{job['stages'].get(stage, 0.0) / whole:.1%}" for stage in stages]
+            table.add_row(
+                str(job["videos"]), str(job["questions"]), *shares, f"{job['busy']:.1%}", f"{job['gigabytes']:.2f} GB"
+            )
     return table
 
 

@@ -80,10 +80,13 @@ class Clock:
             try:
                 return function(*args, **kwargs)
             finally:
-                with self._lock:
-                    self.seconds[name] = self.seconds.get(name, 0.0) + now() - start
+                self.add(name, now() - start)
 
         return timed
+
+    def add(self, name: str, seconds: float) -> None:
+        with self._lock:
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def measure(stage: Stage, repeats: int) -> Result:

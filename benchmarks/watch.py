@@ -1,0 +1,79 @@
+"""Where the runner's time and memory go while it works, seen from outside: its methods and its engine's, timed."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from benchmarks.timing import Clock, now
+from sfllava_plugin.engine.runner import Runner
+
+#: Runs in threads beside the rest.
+DECODING = "decode + resize"
+PREPROCESSING, TOWER, PREFILL, GENERATION = "preprocess", "tower", "prefill", "generation"
+#: What an engine does; its steps are nothing else.
+ENGINE = (TOWER, PREFILL, GENERATION)
+_SAMPLES_A_SECOND = 20
+
+
+@contextmanager
+def watched(runner: Runner, model) -> Iterator[Clock]:
+    """Adds up the seconds of every stage; a step that reads any part of a prompt is prefill.
+
+    Args:
+        model: the runner's, in this process.
+    """
+    clock, engine = Clock(), runner.engine.llm_engine
+    scheduler = engine.engine_core.engine_core.scheduler
+    schedule, step = scheduler.schedule, engine.step
+    reads_prompts = False
+
+    def noted_schedule(*args):
+        nonlocal reads_prompts
+        output = schedule(*args)
+        reads_prompts = any(tokens > 1 for tokens in output.num_scheduled_tokens.values())
+        return output
+
+    def timed_step():
+        start, tower = now(), clock.seconds.get(TOWER, 0.0)
+        outputs = step()
+        in_tower = clock.seconds.get(TOWER, 0.0) - tower
+        clock.add(PREFILL if reads_prompts else GENERATION, now() - start - in_tower)
+        return outputs
+
+    replaced = [
+        (runner, "_read", clock.around(DECODING, runner._read)),
+        (runner, "_ask", clock.around(PREPROCESSING, runner._ask)),
+        (model, "embed_multimodal", clock.around(TOWER, model.embed_multimodal)),
+        (scheduler, "schedule", noted_schedule),
+        (engine, "step", timed_step),
+    ]
+    for owner, method, function in replaced:
+        object.__setattr__(owner, method, function)
+    try:
+        yield clock
+    finally:
+        for owner, method, _ in replaced:
+            object.__delattr__(owner, method)
+
+
+class PeakMemory:
+    """The most memory this process had inside the context, in GB: what the system counts as resident."""
+
+    def __enter__(self) -> "PeakMemory":
+        self._process, self._over = psutil.Process(), threading.Event()
+        self.gigabytes = 0.0
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while True:
+            self.gigabytes = max(self.gigabytes, self._process.memory_info().rss / 1e9)
+            if self._over.wait(1 / _SAMPLES_A_SECOND):
+                return
