@@ -11,7 +11,8 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from sfllava_plugin.engine.runner import Question, Runner
+from sfllava_plugin.engine.questions import Question
+from sfllava_plugin.engine.runner import Runner
 from sfllava_plugin.engine.video_loader import metadata
 from sfllava_plugin.frames import Video, read_video
 

@@ -121,10 +121,13 @@ def plot(report: dict, picture: Path) -> None:
         places = [place + 0.27 * (number - 1) for place in range(len(jobs))]
         bars = axes.bar(places, [ways[way]["seconds"] for ways in jobs.values()], 0.25, label=way)
         axes.bar_label(bars, fmt="%.2g", fontsize=7)
-    axes.set_xticks(range(len(jobs)), [f"{videos} videos\n{each} questions each" for videos, each in jobs])
+    axes.set_xticks(range(len(jobs)), [f"{videos} x {each}" for videos, each in jobs])
+    axes.set_xlabel("videos x questions on each")
     axes.set_ylabel("seconds for each question")
-    axes.set_title(f"{report['machine']['cpu']}, {report['machine']['cores']} cores, {report['machine']['device']}")
-    axes.legend()
+    host, dtype = report["machine"], report["settings"]["dtype"]
+    axes.set_title(f"{host['cpu']}, {host['cores']} cores, {host['device']}, {dtype}")
+    axes.margins(y=0.25)
+    axes.legend(loc="upper center", ncols=3)
     axes.grid(axis="y", alpha=0.3)
     figure.tight_layout()
     figure.savefig(picture, dpi=110)

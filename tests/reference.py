@@ -260,3 +260,18 @@ def greedy(
             break
         step = {"input_ids": torch.tensor([[token_ids[-1]]])}
     return Greedy(token_ids, first, margins)
+
+
+@torch.no_grad()
+def continuation_logprobs(
+    folder: str | Path, prompt_ids: Sequence[int | None], features: Tensor, continuation: Sequence[int]
+) -> Tensor:
+    """The log-probability of each token of a continuation behind a prompt whose None stands for `features`, [N, D]."""
+    model = _language_model(str(folder))
+    embed = model.get_input_embeddings()
+    whole = [*prompt_ids, *continuation]
+    rows = [features if i is None else embed(torch.tensor([i])) for i in whole]
+    logits = model(inputs_embeds=torch.cat(rows)[None]).logits[0]
+    # The logits before a token are its own.
+    before = logits[-len(continuation) - 1 : -1].log_softmax(-1)
+    return before.gather(1, torch.tensor(continuation)[:, None])[:, 0]

@@ -84,7 +84,8 @@ def without(folder: Path, pathway: str) -> Replies:
     """Replies with the tokens of one pathway zeroed."""
     from sfllava_plugin.batch import read_rows
     from sfllava_plugin.engine import model
-    from sfllava_plugin.engine.runner import Question, Runner
+    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.runner import Runner
 
     def zeroed(features, chosen, project=None):
         tokens = pathways.video_tokens(features, chosen, project)

@@ -95,7 +95,7 @@ class _Replica:
 
 
 def _answers(runner, rows: list[Row]) -> Iterator[dict[str, Any]]:
-    from sfllava_plugin.engine.runner import DEFAULT_MAX_TOKENS, Failure, Question
+    from sfllava_plugin.engine.questions import DEFAULT_MAX_TOKENS, Failure, Question
 
     questions = (Question(row.video, row.question, row.options, row.max_tokens or DEFAULT_MAX_TOKENS) for row in rows)
     for position, result in runner.answers(questions):

@@ -34,16 +34,27 @@ class Flow:
     """Gives the engine questions as they are ready, and yields what it finishes.
 
     Args:
-        ask: hands a question to the engine under its position; raises ValueError or OSError if it cannot be asked.
+        ask: hands a question to the engine under its position, and returns what ``finish`` wants to know of it.
+        finish: what a question comes to, from what ``ask`` returned and the finished output; None if it handed the
+            engine another request under the same position.
+
+    Both raise ValueError or OSError if the question cannot be asked.
     """
 
-    def __init__(self, engine: LLMEngine, ready: ReadyQuestions, bounds: Bounds, ask: Callable[[Ready], None]):
-        self._engine, self._ready, self._bounds, self._ask = engine, ready, bounds, ask
-        self._asked: dict[int, Any] = {}
+    def __init__(
+        self,
+        engine: LLMEngine,
+        ready: ReadyQuestions,
+        bounds: Bounds,
+        ask: Callable[[Ready], Any],
+        finish: Callable[[Ready, Any, RequestOutput], Any],
+    ):
+        self._engine, self._ready, self._bounds, self._ask, self._finish = engine, ready, bounds, ask, finish
+        self._asked: dict[int, tuple[Ready, Any]] = {}
         self._leading: set[int] = set()
 
-    def __iter__(self) -> Iterator[tuple[Ready, RequestOutput | Exception]]:
-        """Every question of the job with its finished output, or why it could not be asked."""
+    def __iter__(self) -> Iterator[tuple[Ready, Any | Exception]]:
+        """Every question of the job with what it comes to, or why it could not be asked."""
         while self._ready or self._asked:
             # The engine gets work as soon as it is decoded, and waits for a decoder only when it has nothing.
             while self._ready and self._has_room() and (self._ready.at_hand or not self._asked):
@@ -60,7 +71,7 @@ class Flow:
             return False
         if not self._ready.begins_video:
             return True
-        videos = {id(ready.video) for ready in self._asked.values()}
+        videos = {id(ready.video) for ready, _ in self._asked.values()}
         return len(self._leading) < self._bounds.leading and len(videos) < self._bounds.videos
 
     def _hand_over(self, ready: Ready) -> Iterator[tuple[Ready, Exception]]:
@@ -68,21 +79,27 @@ class Flow:
         try:
             if ready.error:
                 raise ready.error
-            self._ask(ready)
+            self._asked[ready.position] = ready, self._ask(ready)
         except (ValueError, OSError) as error:
             self._ready.pass_lead(ready.position)
             yield ready, error
         else:
-            self._asked[ready.position] = ready
             if ready.leads:
                 self._leading.add(ready.position)
 
-    def _step(self) -> Iterator[tuple[Ready, RequestOutput]]:
-        """One step of the engine, and what it finished."""
+    def _step(self) -> Iterator[tuple[Ready, Any]]:
+        """One step of the engine, and the questions that it finished."""
         for output in self._engine.step() if self._asked else ():
             position = int(output.request_id)
             if position in self._leading:
                 self._leading.discard(position)
                 self._ready.follow(position)
-            if output.finished:
-                yield self._asked.pop(position), output
+            if output.finished and (result := self._result(position, output)) is not None:
+                ready, _ = self._asked.pop(position)
+                yield ready, result
+
+    def _result(self, position: int, output: RequestOutput) -> Any | None:
+        try:
+            return self._finish(*self._asked[position], output)
+        except (ValueError, OSError) as error:
+            return error

@@ -20,54 +20,19 @@ from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
 from sfllava_plugin.engine.flow import Bounds, Flow
+from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
+from sfllava_plugin.engine.scoring import Scoring
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.video_loader import metadata
 from sfllava_plugin.frames import Video, read_video
 from sfllava_plugin.model_directory import CHAT_TEMPLATE
 from sfllava_plugin.pathways import SlowFast, slow_indices
 
-#: What the released demo generates.
-DEFAULT_MAX_TOKENS = 256
+#: vLLM keeps this much of videos' frames for further questions on them: 15 videos of 50 frames. Questions on a video
+#: come after one another here, and vLLM's own 4 GB would fill as the job goes on.
+FRAME_CACHE_GB = 0.25
 _TOP_LOGPROBS = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """One question about one video (a file, or a folder of images).
-
-    ``options`` make it multiple choice. ``prompt_frame`` chooses another prompt than these imply (see prompts.py).
-    """
-
-    video: str
-    text: str
-    options: tuple[str, ...] = ()
-    max_tokens: int = DEFAULT_MAX_TOKENS
-    prompt_frame: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """An answer and everything it came from; `sfllava ask --json` prints it."""
-
-    model: str
-    video: str
-    frames: list[int]
-    slow_frames: list[int]
-    video_tokens: int
-    prompt: str
-    prompt_token_ids: list[int]
-    token_ids: list[int]
-    text: str
-    answer: str | None
-    logprobs: list[dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """Why a question has no answer: its video cannot be read, or it does not fit the context."""
-
-    error: Exception
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +64,16 @@ class Runner:
             # Without an accelerator the engine leaves a second process nothing to overlap with, and it takes seconds to
             # start. A user's own setting wins.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        quiet = {"disable_log_stats": True, "use_tqdm_on_load": False}
-        self.model = model
-        self.engine = LLM(**quiet | (engine_arguments or {}) | {"model": str(directory)})
+        defaults = {"disable_log_stats": True, "use_tqdm_on_load": False, "mm_processor_cache_gb": FRAME_CACHE_GB}
+        self.model, self.directory = model, directory
+        self.engine = LLM(**defaults | (engine_arguments or {}) | {"model": str(directory)})
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
         self.settings = VideoSettings.read(config.hf_config)
-        self._frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
+        self.frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
         self._bounds = self._bounds_of_engine()
+        self._marker_is_a_word = config.hf_config.image_token_index < config.get_vocab_size()
 
     def answer(self, question: Question) -> Answer:
         """Answer one question, greedily.
@@ -121,7 +87,7 @@ class Runner:
             raise result.error
         return result
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Failure]]:
+    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Score | Failure]]:
         """Answer many questions, greedily: (position of the question, its answer) as they finish.
 
         Videos are decoded ahead of the engine, in the order in which they first occur; as many of them as its KV cache
@@ -129,31 +95,32 @@ class Runner:
         the end, close the generator: what the engine has not finished is dropped.
         """
         with ReadyQuestions(questions, _video, _beginning, self._read) as ready:
-            flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask)
+            flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish)
             try:
-                for asked, outcome in flow:
-                    failed = isinstance(outcome, Exception)
-                    yield asked.position, Failure(outcome) if failed else self._answer(asked, outcome)
+                for asked, result in flow:
+                    yield asked.position, Failure(result) if isinstance(result, Exception) else result
             finally:
                 flow.stop()
 
     def _read(self, path: str) -> _Decoded:
-        video = read_video(path, num_frames=self._frames, image_size=self.settings.image_size)
-        return _Decoded(video, _identifier(path, self._frames))
+        video = read_video(path, num_frames=self.frames, image_size=self.settings.image_size)
+        return _Decoded(video, video_identifier(path, self.frames))
 
-    def _ask(self, asked: Ready[Question]) -> None:
+    def _ask(self, asked: Ready[Question]) -> Scoring | None:
         """Hand a question to the engine.
 
         Raises:
             ValueError: it is too long.
         """
-        question, video = asked.question, asked.video.video
-        prompt = self.prompt(question.text, question.options, question.prompt_frame)
-        request = {
-            "prompt_token_ids": self._tokenizer(prompt, add_special_tokens=False).input_ids,
-            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
-            "multi_modal_uuids": {"video": [asked.video.identifier]},
-        }
+        question = asked.question
+        prompt = self._tokens(self._prompt_of(question))
+        if question.continuation is not None:
+            whole = self._tokens(self._prompt_of(question) + question.continuation)
+            # Tokenised as one text: its tokens are those behind the prompt's.
+            prompt, continuation = whole[: len(prompt)], whole[len(prompt) :]
+            scoring = Scoring(prompt, continuation, reads_video=asked.leads, singly=not self._marker_is_a_word)
+            self._submit(asked, *scoring.request())
+            return scoring
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=question.max_tokens,
@@ -161,6 +128,16 @@ class Runner:
             # The first sign of an answer says that its video is in the prefix cache.
             output_kind=RequestOutputKind.CUMULATIVE if asked.leads else RequestOutputKind.FINAL_ONLY,
         )
+        self._submit(asked, prompt, sampling)
+        return None
+
+    def _submit(self, asked: Ready[Question], token_ids: list[int], sampling: SamplingParams) -> None:
+        video = asked.video.video
+        request = {
+            "prompt_token_ids": token_ids,
+            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
+            "multi_modal_uuids": {"video": [asked.video.identifier]},
+        }
         renderer = self.engine.renderer
         try:
             parsed = parse_model_prompt(self.engine.model_config, request)
@@ -168,6 +145,22 @@ class Runner:
             self.engine.llm_engine.add_request(str(asked.position), rendered, sampling)
         except VLLMClientError as problem:
             raise ValueError(str(problem)) from problem
+
+    def _finish(self, asked: Ready[Question], scoring: Scoring | None, output: RequestOutput) -> Answer | Score | None:
+        """What a question comes to; None where its score takes another request, which is then in the engine."""
+        if scoring is None:
+            return self._answer(asked, output)
+        scoring.take(output)
+        if scoring.logprobs is None:
+            self._submit(asked, *scoring.request())
+            return None
+        return self._score(asked, scoring)
+
+    def _tokens(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False).input_ids
+
+    def _prompt_of(self, question: Question) -> str:
+        return self.prompt(question.text, question.options, question.prompt_frame)
 
     def close(self) -> None:
         """Shut the engine down."""
@@ -177,7 +170,7 @@ class Runner:
         """How much the engine is given at once, from what it runs at once."""
         config = self.engine.llm_engine.vllm_config
         scheduler, cache = config.scheduler_config, config.cache_config
-        video_tokens = self.settings.video_tokens(self._frames)
+        video_tokens = self.settings.video_tokens(self.frames)
         in_cache = max(1, (cache.num_gpu_blocks or 0) * cache.block_size // video_tokens)
         a_step = math.ceil(scheduler.max_num_batched_tokens / video_tokens)
         return Bounds(
@@ -211,7 +204,7 @@ class Runner:
             frames=indices,
             slow_frames=slow,
             video_tokens=self.settings.video_tokens(len(indices)),
-            prompt=self.prompt(question.text, question.options, question.prompt_frame),
+            prompt=self._prompt_of(question),
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
             text=completion.text.strip(),
@@ -219,6 +212,19 @@ class Runner:
             logprobs=[
                 {"token_id": token, "token": found.decoded_token, "logprob": found.logprob} for token, found in top
             ],
+        )
+
+    def _score(self, asked: Ready[Question], scoring: Scoring) -> Score:
+        question = asked.question
+        return Score(
+            model=self.model,
+            video=str(Path(question.video)),
+            frames=list(asked.video.video.indices),
+            prompt=self._prompt_of(question),
+            prompt_token_ids=scoring.prompt,
+            token_ids=scoring.continuation,
+            logprobs=scoring.logprobs,
+            is_greedy=scoring.is_greedy,
         )
 
 
@@ -231,8 +237,12 @@ def _beginning(question: Question) -> tuple[bool, str]:
     return bool(question.options), question.prompt_frame or ""
 
 
-def _identifier(path: str, num_frames: int) -> str:
-    """The file, its age and size (of a folder, those of the files in it), and how many frames were taken."""
+def video_identifier(path: str, num_frames: int) -> str:
+    """The file, its age and size (of a folder, those of the files in it), and how many frames are taken.
+
+    Raises:
+        OSError: there is no such file.
+    """
     place = Path(path)
     parts = sorted(place.iterdir()) if place.is_dir() else [place]
     stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]

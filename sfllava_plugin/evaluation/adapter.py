@@ -5,21 +5,34 @@ come back as the bare capital letter, which is what all stock tasks score.
 """
 
 import json
+import os
+import statistics
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
+import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
+from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
+from sfllava_plugin import checkpoints, prompts
 from sfllava_plugin import pathways as pathway_notation
 from sfllava_plugin.cli import quiet
-from sfllava_plugin.evaluation.asking import question_and_options
+from sfllava_plugin.engine.questions import Failure, Question, Score
+from sfllava_plugin.evaluation import likelihoods, outcome, run
+from sfllava_plugin.evaluation.asking import question_and_options, words_around
+from sfllava_plugin.evaluation.journal import Journal, key_of
+from sfllava_plugin.evaluation.tracing import Trace
 
 PROMPTS = ("paper", "task")
 #: What the released evaluation generates at most; a task's own number is smaller or made for longer-winded models.
 MAX_NEW_TOKENS = 128
-_NAMED_FAILURES = 10
+#: What lmms-eval gives every task that names no stops of its own.
+_NO_STOPS = ["\n\n"]
+_PADDING = "__padding_only__"
 
 
 class SlowFastLlava(lmms):
@@ -32,11 +45,13 @@ class SlowFastLlava(lmms):
         prompt: ``paper`` puts question and options into the paper's frames, ``task`` sends the task's text in the
             model's own conversation format.
         max_new_tokens: the longest answer; by default the task's, at most `MAX_NEW_TOKENS`.
+        data_parallel_size: as many engines; lmms-eval is started as many times (accelerate launch or torchrun).
+        journal: the folder that keeps answers until they are all there, ``none`` for none; by default in the cache.
         batch_size, max_batch_size, device: what lmms-eval hands to every model; the engine decides these itself.
         engine: vLLM engine arguments, JSON where a value is a mapping.
 
     Raises:
-        ValueError: an argument that neither this class nor vLLM has.
+        ValueError: an argument that neither this class nor vLLM has, or a value that does not fit.
     """
 
     def __init__(
@@ -46,6 +61,8 @@ class SlowFastLlava(lmms):
         pathways: str | None = None,
         prompt: str = "paper",
         max_new_tokens: int | None = None,
+        data_parallel_size: int | None = None,
+        journal: str | None = None,
         batch_size: Any = None,
         max_batch_size: Any = None,
         device: Any = None,
@@ -55,16 +72,27 @@ class SlowFastLlava(lmms):
         if prompt not in PROMPTS:
             raise ValueError(f"prompt={prompt}: use {' or '.join(PROMPTS)}")
         quiet()
-        from sfllava_plugin.engine.runner import Runner
-
+        likelihoods.let_pairs_through()
+        self._rank, self._world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if data_parallel_size not in (None, self._world_size):
+            raise ValueError(
+                f"data_parallel_size={data_parallel_size}, but {self._world_size} processes were started: use "
+                f"accelerate launch --num_processes {data_parallel_size} -m lmms_eval ..."
+            )
         self._prompt, self._max_new_tokens = prompt, max_new_tokens
-        arguments = {name: _value(value) for name, value in engine.items()}
-        if frames is not None:
-            arguments["media_io_kwargs"] = {"video": {"num_frames": frames}}
-        if pathways is not None:
-            chosen = str(pathway_notation.parse(pathways))
-            arguments["hf_overrides"] = arguments.get("hf_overrides", {}) | {"slowfast_pathways": chosen}
-        self._runner = Runner(pretrained, arguments)
+        arguments = _engine_arguments(engine, frames, pathways)
+        self._runner = _start(pretrained, arguments, self._world_size)
+        self._run = {"pretrained": pretrained, "prompt": prompt}
+        self._run |= run.describe(self._runner.directory, arguments)
+        self._journal = _open_journal(journal, self._run, self._rank)
+        self._trace: Trace | None = None
+        self._stopped = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where lmms-eval puts the numbers that its processes exchange."""
+        accelerator = getattr(self, "accelerator", None)
+        return accelerator.device if accelerator else torch.device("cpu")
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """The answers, in the order of ``requests``; a question whose video cannot be read has the answer "".
@@ -72,57 +100,231 @@ class SlowFastLlava(lmms):
         Raises:
             RuntimeError: not one question could be answered.
         """
-        from sfllava_plugin.engine.runner import Failure
-
-        results: list[GenerationResult | None] = [None] * len(requests)
-        failures: list[str] = []
-        questions = [self._question(request) for request in requests]
-        for position, result in tqdm(self._runner.answers(questions), total=len(requests), unit="question"):
-            if isinstance(result, Failure):
-                failures.append(" ".join(str(result.error).split()))
-                results[position] = GenerationResult("")
+        results = []
+        for request, answer in zip(requests, self._answers(requests, self._question), strict=True):
+            if answer is None:
+                results.append(GenerationResult(""))
                 continue
-            counts = TokenCounts(input_tokens=len(result.prompt_token_ids), output_tokens=len(result.token_ids))
-            results[position] = GenerationResult(result.answer or result.text, counts)
-        self._report(failures, len(requests))
+            counts = TokenCounts(input_tokens=answer["prompt_tokens"], output_tokens=answer["output_tokens"])
+            results.append(GenerationResult(self._reply(request, answer["text"]), counts))
         return results
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        raise NotImplementedError("sfllava answers generate_until tasks; this task asks for log-likelihoods")
+        """(mean negative log-likelihood of the continuation's tokens, whether greedy decoding gives it) for each.
+
+        Stock tasks choose the lowest. A continuation on a video that cannot be read has infinity.
+
+        Raises:
+            RuntimeError: not one could be scored.
+        """
+        answers = self._answers(requests, self._continuation)
+        return [(answer["loss"], answer["greedy"]) if answer else (float("inf"), False) for answer in answers]
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
         raise NotImplementedError("sfllava answers one question at a time; this task asks in several rounds")
 
     def clean(self) -> None:
-        """Shut the engine down."""
-        self._runner.close()
+        """Shut the engine down; lmms-eval calls it when all is answered."""
+        if not self._stopped:
+            self._stopped = True
+            self._runner.close()
+            if self._journal:
+                self._journal.close()
+
+    def _answers(self, requests: list[Instance], question_of) -> list[dict[str, Any] | None]:
+        """What came of every request, None where it could not be asked; from the journal what is there already."""
+        answers: list[dict[str, Any] | None] = [None] * len(requests)
+        failures: list[str] = []
+        questions, keys = {}, {}
+        # Padding only keeps several processes at the same count.
+        real = [position for position, request in enumerate(requests) if not (request.metadata or {}).get(_PADDING)]
+        for position in real:
+            request = requests[position]
+            try:
+                questions[position] = question_of(request)
+                keys[position] = self._key(questions[position])
+            except (Exception, SystemExit) as error:  # tasks' own code; several exit where a video is missing
+                questions.pop(position, None)
+                failures.append(_one_line(error))
+            else:
+                answers[position] = self._journal.get(keys[position]) if self._journal else None
+        missing = [position for position in questions if answers[position] is None]
+        before = len(questions) - len(missing)
+        for position, answer in self._asked([(position, questions[position]) for position in missing], before):
+            if isinstance(answer, Exception):
+                failures.append(_one_line(answer))
+                continue
+            answers[position] = answer
+            if self._journal:
+                self._journal.add(keys[position], answer)
+        self._write_trace(requests, answers)
+        outcome.report(failures, len(real))
+        return answers
+
+    def _asked(self, numbered, before: int):
+        """Ask the engine; (position, answer or error) as they come, with a progress bar and figures at the end."""
+        if before:
+            print(f"sfllava: {before} answers from the journal", file=sys.stderr)
+        begin, tokens, answered = time.monotonic(), 0, 0
+        results = self._runner.answers([question for _, question in numbered])
+        bar = tqdm(results, total=len(numbered), unit="question", smoothing=0.05, disable=self._rank != 0)
+        for place, result in bar:
+            position = numbered[place][0]
+            if isinstance(result, Failure):
+                yield position, result.error
+                continue
+            answer = _as_row(result)
+            tokens, answered = tokens + answer["output_tokens"], answered + 1
+            yield position, answer
+        if answered:
+            seconds = time.monotonic() - begin
+            more = {"total_requests": answered, "questions_per_second": answered / seconds, "from_journal": before}
+            log_metrics(seconds, tokens, tokens / seconds, more | {"rank": self._rank})
 
     def _question(self, request: Instance):
-        from sfllava_plugin.engine.runner import Question
-
         context, settings, doc_to_visual, doc_id, task, split = request.args
         doc = self.task_dict[task][split][doc_id]
-        text, options = (context, ()) if self._prompt == "task" else question_and_options(doc, context)
+        text, options = self._text_and_options(context, doc_to_visual, doc, task)
         most = self._max_new_tokens or min(settings.get("max_new_tokens") or MAX_NEW_TOKENS, MAX_NEW_TOKENS)
-        return Question(_video(doc_to_visual, doc), text, options, most, "none" if self._prompt == "task" else None)
+        return Question(_video(doc_to_visual, doc), text, options, most, self._prompt_frame)
 
-    def _report(self, failures: list[str], total: int) -> None:
-        if not failures:
+    def _reply(self, request: Instance, text: str) -> str:
+        """What the task scores: the bare letter where there are options and the text names one."""
+        context, settings, doc_to_visual, doc_id, task, split = request.args
+        _, options = _question_and_options(context, doc_to_visual, self.task_dict[task][split][doc_id], task)
+        letter = prompts.read_choice(text, options) if options else None
+        return letter or _until(text, settings.get("until"))
+
+    def _continuation(self, request: Instance):
+        context, continuation, doc_to_visual, doc_id, task, split = request.args
+        doc = self.task_dict[task][split][doc_id]
+        if callable(continuation):
+            continuation = continuation(doc)
+        # The continuation is an answer in words: the open-ended frame, without the options.
+        text, _ = self._text_and_options(context, doc_to_visual, doc, task)
+        joined = continuation if continuation[:1].isspace() else f" {continuation}"
+        return Question(
+            _video(doc_to_visual, doc), text, prompt_frame=self._prompt_frame or "open_ended", continuation=joined
+        )
+
+    def _text_and_options(self, context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
+        """What goes into the prompt frame; in the task's own text the options stand already."""
+        if self._prompt == "task":
+            return context, ()
+        return _question_and_options(context, doc_to_visual, doc, task)
+
+    @property
+    def _prompt_frame(self) -> str | None:
+        return "none" if self._prompt == "task" else None
+
+    def _key(self, question) -> str | None:
+        """What an answer depends on, beside the run; None without a video."""
+        from sfllava_plugin.engine.runner import video_identifier
+
+        prompt = self._runner.prompt(question.text, question.options, question.prompt_frame)
+        try:
+            video = video_identifier(question.video, self._runner.frames)
+        except OSError:
+            return None
+        return key_of([video, prompt, list(question.options), question.max_tokens, question.continuation])
+
+    def _write_trace(self, requests: list[Instance], answers: list[dict[str, Any] | None]) -> None:
+        """Beside lmms-eval's samples, if it writes any."""
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for request, answer in zip(requests, answers, strict=True):
+            if answer:
+                rows.setdefault(request.args[4], []).append({"doc_id": request.args[3]} | answer)
+        command = next((_command_of(request) for request in requests), None)
+        if not rows or not getattr(command, "log_samples", False) or not getattr(command, "output_path", None):
             return
-        for failure in sorted(set(failures))[:_NAMED_FAILURES]:
-            print(f"sfllava: {failure}", file=sys.stderr)
-        print(f"sfllava: {len(failures)} of {total} questions could not be asked", file=sys.stderr)
-        if len(failures) == total:
-            raise RuntimeError(f"not one of {total} questions could be asked: {failures[0]}")
+        self._trace = self._trace or Trace(Path(command.output_path), self._run, self._rank)
+        for task, of_task in rows.items():
+            self._trace.add(task, of_task)
+
+
+def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
+    settings = getattr(getattr(doc_to_visual, "__self__", None), "lmms_eval_specific_kwargs", None)
+    return question_and_options(task, doc, context, words_around(settings))
+
+
+def _engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
+    """vLLM's arguments, with ours where vLLM has them."""
+    arguments = {name: _value(value) for name, value in given.items()}
+    if frames is not None:
+        media = arguments.get("media_io_kwargs", {})
+        arguments["media_io_kwargs"] = media | {"video": media.get("video", {}) | {"num_frames": frames}}
+    if pathways is not None:
+        chosen = str(pathway_notation.parse(pathways))
+        arguments["hf_overrides"] = arguments.get("hf_overrides", {}) | {"slowfast_pathways": chosen}
+    return arguments
+
+
+def _start(pretrained: str, arguments: dict[str, Any], processes: int):
+    """The engine; of several processes each has the devices that are its own."""
+    if processes > 1:
+        # lmms-eval's own process group is in this process: the engine's goes into another.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+        _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), int(arguments.get("tensor_parallel_size", 1)))
+    from sfllava_plugin.engine.runner import Runner
+
+    return Runner(pretrained, arguments)
+
+
+def _choose_devices(local_rank: int, count: int) -> None:
+    """Leave this process's engine its own accelerators, as many as it spreads over."""
+    if not torch.cuda.is_available():
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(i) for i in range(torch.cuda.device_count()))
+    own = visible.split(",")[local_rank * count : (local_rank + 1) * count]
+    if len(own) < count:
+        raise ValueError(f"process {local_rank} needs {count} accelerators of {visible}: start fewer processes")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+
+
+def _open_journal(where: str | None, description: dict[str, Any], rank: int) -> Journal | None:
+    if where is not None and where.lower() == "none":
+        return None
+    folder = Path(where).expanduser() if where else checkpoints.cache_folder().parent / "evaluation"
+    return Journal(folder, description, rank)
+
+
+def _as_row(result) -> dict[str, Any]:
+    """What the journal and the trace keep of an `Answer` or a `Score`."""
+    row = {"video": result.video, "frames": result.frames, "prompt": result.prompt}
+    row |= {"prompt_tokens": len(result.prompt_token_ids)}
+    if isinstance(result, Score):
+        loss = -statistics.fmean(result.logprobs)
+        return row | {"loss": loss, "greedy": result.is_greedy, "logprobs": result.logprobs, "output_tokens": 0}
+    return row | {"text": result.text, "answer": result.answer, "output_tokens": len(result.token_ids)}
 
 
 def _video(doc_to_visual, doc: dict) -> str:
-    """The path of a document's one video; a missing one is named by the failure to read it."""
-    try:
-        visuals = doc_to_visual(doc)
-    except SystemExit as error:  # what several stock tasks do about a missing video
-        return str(error)
+    """The path of a document's one video.
+
+    Raises:
+        ValueError: the task gives something else.
+    """
+    visuals = doc_to_visual(doc)
+    if len(visuals) != 1 or not isinstance(visuals[0], str | os.PathLike):
+        raise ValueError("sfllava answers questions about one video file; the task gives something else")
     return str(visuals[0])
+
+
+def _until(text: str, stops: list[str] | str | None) -> str:
+    """The text before the first stop, where the task has stops of its own."""
+    stops = [stops] if isinstance(stops, str) else stops or []
+    for stop in stops if stops != _NO_STOPS else ():
+        text = text.split(stop)[0] if stop else text
+    return text
+
+
+def _command_of(request: Instance) -> Any:
+    """What lmms-eval's command was given."""
+    return getattr(getattr(request.args[2], "__self__", None), "args", None)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _value(value: Any) -> Any:

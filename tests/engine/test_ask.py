@@ -43,7 +43,7 @@ def ask(monkeypatch, capsys, checkpoints):
 
 
 def test_json_is_the_contract_and_the_runners_answer(ask, runners, bikes):
-    from sfllava_plugin.engine.runner import Question
+    from sfllava_plugin.engine.questions import Question
 
     options = ("a red bus", "two bikes")
     given = [argument for option in options for argument in ("--options", option)]

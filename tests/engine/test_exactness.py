@@ -29,7 +29,7 @@ PATHWAYS = [
 
 @pytest.fixture
 def question():
-    from sfllava_plugin.engine.runner import Question
+    from sfllava_plugin.engine.questions import Question
 
     return Question
 

@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 
 from sfllava_plugin.engine import runner as runner_module
-from sfllava_plugin.engine.runner import Answer, Failure, Question, Runner
+from sfllava_plugin.engine.questions import Answer, Failure, Question
+from sfllava_plugin.engine.runner import Runner
 from sfllava_plugin.shapes import clips
 from tests.engine.support import KV_CACHE
 

@@ -49,7 +49,7 @@ def test_both_layouts(runners, ask):
 
 
 def test_both_layouts_say_the_same_text(runners, bikes):
-    from sfllava_plugin.engine.runner import Question
+    from sfllava_plugin.engine.questions import Question
 
     said = [
         runners(layout=layout).answer(Question(bikes, QUESTIONS[0], max_tokens=12)) for layout in ("hf", "original")
@@ -91,7 +91,7 @@ def test_chunked_prefill(runners, ask):
 
 
 def test_half_precision_runs_and_is_near(runners, bikes):
-    from sfllava_plugin.engine.runner import Question
+    from sfllava_plugin.engine.questions import Question
 
     frames = torch.from_numpy(read_video(bikes, num_frames=50, image_size=336).frames)
     exact, half = model_of(runners()), model_of(runners(dtype="bfloat16"))

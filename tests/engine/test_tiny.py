@@ -27,7 +27,7 @@ def shown(tmp_path_factory):
 @pytest.fixture
 def replies(tiny):
     """replies([(video, question), ...]): the letter or the text of each answer."""
-    from sfllava_plugin.engine.runner import Question
+    from sfllava_plugin.engine.questions import Question
 
     def ask(asked):
         questions = [Question(video, question.text, question.options, 24) for video, question in asked]

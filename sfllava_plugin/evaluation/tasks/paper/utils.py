@@ -1,0 +1,169 @@
+"""The paper's benchmarks that lmms-eval does not have, from the files of their public releases.
+
+They are looked for in the folder that SFLLAVA_DATA names, or in lmms-eval's own (HF_HOME):
+
+    msvd_qa/        test_qa.json, youtube_mapping.txt    YouTubeClips/<name>.avi
+    msrvtt_qa/      test_qa.json                         videos/video<number>.mp4
+    tgif_frameqa/   Test_frameqa_question.csv            gifs/<name>.gif
+    intentqa/       test.csv                             videos/<number>.mp4
+
+Videos may have another ending, or stand in subfolders. Open-ended answers are judged as stock activitynetqa has them
+judged.
+"""
+
+import csv
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import datasets
+
+from sfllava_plugin.prompts import read_choice
+
+_VIDEO_ENDINGS = {".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"}
+_LETTERS = "ABCDE"
+_NO_VERDICT = ["no", 0]
+
+
+def msvd_qa(release: datasets.Dataset) -> datasets.Dataset:
+    """xudejing/video-question-answering: questions by number, videos by the name that the mapping has for it."""
+    names = {}
+    for line in _read("msvd_qa", "youtube_mapping.txt").splitlines():
+        name, number = line.split()
+        names[number] = name
+    return _open_ended(
+        "msvd_qa",
+        (
+            (names[f"vid{row['video_id']}"], row["question"], row["answer"])
+            for row in json.loads(_read("msvd_qa", "test_qa.json"))
+        ),
+    )
+
+
+def msrvtt_qa(release: datasets.Dataset) -> datasets.Dataset:
+    """xudejing/video-question-answering: questions by number, videos called video<number>."""
+    return _open_ended(
+        "msrvtt_qa",
+        (
+            (f"video{row['video_id']}", row["question"], row["answer"])
+            for row in json.loads(_read("msrvtt_qa", "test_qa.json"))
+        ),
+    )
+
+
+def tgif_frameqa(release: datasets.Dataset) -> datasets.Dataset:
+    """YunseokJANG/tgif-qa: a table with tabs, in spite of its name."""
+    table = csv.DictReader(_read("tgif_frameqa", "Test_frameqa_question.csv").splitlines(), delimiter="\t")
+    return _open_ended("tgif_frameqa", ((row["gif_name"], row["question"], row["answer"]) for row in table))
+
+
+def intentqa(release: datasets.Dataset) -> datasets.Dataset:
+    """JoseponLee/IntentQA: a row has five options, a0 to a4, and the number of the right one."""
+    table = csv.DictReader(_read("intentqa", "test.csv").splitlines())
+    return datasets.Dataset.from_list(
+        [
+            {
+                "id": f"{row['video_id']}-{row['qid']}",
+                "release": "intentqa",
+                "video": row["video_id"],
+                "question": f"{row['question'].strip().rstrip('?').strip()}?",
+                **{f"a{number}": row[f"a{number}"] for number in range(5)},
+                "answer": _LETTERS[int(row["answer"])],
+                "type": row["type"],
+            }
+            for row in table
+        ]
+    )
+
+
+def doc_to_visual(doc: dict) -> list[str]:
+    videos = _videos(doc["release"])
+    # A missing one is named by the failure to read it.
+    return [videos.get(doc["video"]) or str(_folder(doc["release"]) / doc["video"])]
+
+
+def doc_to_text(doc: dict) -> str:
+    """What a model that has no prompts of its own is sent."""
+    if "a0" not in doc:
+        return doc["question"]
+    lines = [f"{letter}. {doc[f'a{number}']}" for number, letter in enumerate(_LETTERS)]
+    return "\n".join([doc["question"], *lines, "Answer with the option's letter from the given choices directly."])
+
+
+def by_letter(doc: dict, results: list[str]) -> dict[str, float]:
+    """1.0 where the reply names the right option."""
+    options = [doc[f"a{number}"] for number in range(5)]
+    return {"accuracy": float(read_choice(results[0], options) == doc["answer"])}
+
+
+def judged(doc: dict, results: list[str]) -> dict[str, dict]:
+    """The judge's yes or no and its 0 to 5, by stock activitynetqa's request and reading of the reply."""
+    judge = _judge()
+    review, _ = judge.get_eval(doc["question"], doc["answer"], results[0], 64)
+    # Its reading gives nothing for a reply that cannot be read.
+    verdict, score_ = (judge.parse_score(review) if review else None) or _NO_VERDICT
+    entry = {"Correctness": verdict, "score": score_, "pred": results[0]} | {
+        key: doc[key] for key in ("id", "question", "answer")
+    }
+    return {"gpt_eval_accuracy": entry, "gpt_eval_score": entry}
+
+
+def accuracy(results: list[dict], args=None) -> float:
+    """Per cent of the answers that the judge calls right."""
+    return _judge().activitynetqa_aggregate_accuracy(results, args)
+
+
+def score(results: list[dict], args=None) -> float:
+    """The judge's mean score, 0 to 5."""
+    return _judge().activitynetqa_aggregate_score(results, args)
+
+
+def _judge():
+    # It reads the variable when it is imported.
+    os.environ.setdefault("HF_HOME", str(_data()))
+    from lmms_eval.tasks.activitynetqa import utils
+
+    return utils
+
+
+def _open_ended(release: str, rows) -> datasets.Dataset:
+    return datasets.Dataset.from_list(
+        [
+            {
+                "id": str(number),
+                "release": release,
+                "video": video,
+                # As the releases have them: with a blank before the question mark, or without one.
+                "question": f"{question.strip().rstrip('?').strip()}?",
+                "answer": answer,
+            }
+            for number, (video, question, answer) in enumerate(rows)
+        ]
+    )
+
+
+def _data() -> Path:
+    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
+    return Path(os.environ.get("SFLLAVA_DATA") or home).expanduser()
+
+
+def _folder(release: str) -> Path:
+    return _data() / release
+
+
+def _read(release: str, name: str) -> str:
+    path = _folder(release) / name
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{path} cannot be read: get it from the release of {release}, and name the folder above with SFLLAVA_DATA"
+        ) from error
+
+
+@cache
+def _videos(release: str) -> dict[str, str]:
+    """The videos under a release's folder by name."""
+    found = sorted(path for path in _folder(release).rglob("*") if path.suffix.lower() in _VIDEO_ENDINGS)
+    return {path.stem: str(path) for path in found}

@@ -1,0 +1,174 @@
+"""Stock lmms-eval tasks, unchanged and offline, by lmms-eval's own command, through the real engine."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import sfllava_plugin
+from tests import stock_tasks
+
+MODEL = "sf-llava-tiny"
+BIN = Path(sys.executable).parent
+TASKS_FOLDER = Path(sfllava_plugin.__file__).parent / "evaluation" / "tasks"
+
+
+class Judge(BaseHTTPRequestHandler):
+    """An OpenAI-compatible judge: yes and 5 where the prediction has the right answer in it, no and 0 otherwise."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = body["messages"][-1]["content"]
+        answer, prediction = (
+            re.search(rf"{name}: (.*)", text)[1].strip().lower() for name in ("Correct Answer", "Predicted Answer")
+        )
+        right = answer in prediction
+        verdict = f"'pred': '{'yes' if right else 'no'}', " if "'pred'" in text else ""
+        content = f"{{{verdict}'score': {5 if right else 0}}}"
+        reply = json.dumps({"model": "judge", "choices": [{"message": {"content": content}}]}).encode()
+        self.server.asked.append(text)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def judge():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory, judge):
+    home = tmp_path_factory.mktemp("hf")
+    releases = tmp_path_factory.mktemp("releases")
+    stock_tasks.write(home)
+    stock_tasks.write_releases(releases)
+    changes = {
+        "HF_HOME": str(home),
+        "SFLLAVA_DATA": str(releases),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "API_TYPE": "openai",
+        "OPENAI_API_URL": f"http://127.0.0.1:{judge.server_port}/v1/chat/completions",
+        "OPENAI_API_KEY": "none",
+        "MODEL_VERSION": "judge",
+        "SFLLAVA_CACHE": str(tmp_path_factory.mktemp("cache")),
+    }
+    return {name: value for name, value in os.environ.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"} | changes
+
+
+def evaluate(environment, out, *tasks, **model_args):
+    arguments = ",".join(f"{name}={value}" for name, value in ({"pretrained": MODEL} | model_args).items())
+    call = [BIN / "lmms-eval", "--model", "sfllava", "--model_args", arguments, "--tasks", ",".join(tasks)]
+    call += ["--include_path", TASKS_FOLDER, "--log_samples", "--output_path", out]
+    return subprocess.run(call, env=environment, cwd=out, capture_output=True, text=True, timeout=1200)
+
+
+def results_of(out):
+    [path] = out.glob("*/*_results.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def samples_of(out, task):
+    [path] = out.glob(f"*/*_samples_{task}.jsonl")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(environment, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    done = evaluate(environment, out, *stock_tasks.TASKS)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return out, done
+
+
+def test_every_task_has_a_number(finished):
+    out, done = finished
+    results = results_of(out)["results"]
+    for task in stock_tasks.TASKS:
+        numbers = [value for name, value in results[task].items() if isinstance(value, int | float)]
+        assert numbers, (task, done.stderr[-3000:])
+
+
+@pytest.mark.parametrize("task", stock_tasks.BY_LETTER)
+def test_replies_are_letters(finished, task):
+    replies = [row["filtered_resps"] for row in samples_of(finished[0], task)]
+    assert len(replies) == len(stock_tasks.SEEDS)
+    assert all(reply in list("ABCDE") for reply in replies), replies
+
+
+def test_what_was_sent_stands_beside_the_samples(finished):
+    out, _ = finished
+    [folder] = out.glob("*_sfllava")
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert run["versions"]["vllm"].startswith("0.32")
+    for task in stock_tasks.TASKS:
+        rows = [json.loads(line) for line in (folder / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert all(row["prompt"].count("<image>") == 1 and row["frames"] for row in rows)
+        ending = "Best option:(" if task in stock_tasks.BY_LETTER else "Answer: In the video,"
+        assert all(row["prompt"].endswith(ending) for row in rows), task
+
+
+def test_the_judge_decides_the_judged(finished, judge):
+    results = results_of(finished[0])["results"]["activitynetqa"]
+    # The first open-ended question names a colour or a shape, which the model knows.
+    assert results["gpt_eval_accuracy,none"] > 50
+    assert len(judge.asked) >= 5 * len(stock_tasks.SEEDS)
+
+
+def test_throughput_is_in_the_results(finished):
+    throughput = results_of(finished[0])["throughput"]
+    assert throughput["total_gen_tokens"] > 0
+    assert throughput["avg_questions_per_second"] > 0
+
+
+def test_a_second_run_asks_nothing(finished, environment, tmp_path):
+    out, _ = finished
+    done = evaluate(environment, tmp_path, "nextqa_mc_test", "egoschema_subset_mcppl")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"{len(stock_tasks.SEEDS)} answers from the journal" in done.stderr
+    for task in ("nextqa_mc_test", "egoschema_subset_mcppl"):
+        before = [row["filtered_resps"] for row in samples_of(out, task)]
+        assert [row["filtered_resps"] for row in samples_of(tmp_path, task)] == before
+
+
+def test_a_missing_video_costs_its_own_questions(environment, tmp_path):
+    broken = Path(environment["HF_HOME"]) / "mlvu" / "1.mp4"
+    aside = broken.rename(broken.with_suffix(".aside"))
+    try:
+        done = evaluate(environment, tmp_path, "mlvu_dev", "videomme")
+    finally:
+        aside.rename(broken)
+    assert done.returncode == 1
+    assert "1 of 6 questions could not be asked" in done.stderr
+    assert "mlvu/1.mp4" in done.stderr
+    replies = [row["filtered_resps"] for row in samples_of(tmp_path, "mlvu_dev")]
+    assert [bool(reply) for reply in replies] == [True, False, True]
+
+
+def test_the_papers_tables_run_by_name(environment, tmp_path):
+    done = evaluate(environment, tmp_path, "sfllava_open_ended", "sfllava_multiple_choice")
+    assert done.returncode == 0, done.stderr[-4000:]
+    results = results_of(tmp_path)["results"]
+    for task in ("msvd_qa", "msrvtt_qa", "tgif_frameqa", "activitynetqa"):
+        assert results[task]["gpt_eval_accuracy,none"] > 50, task
+        assert 0 <= results[task]["gpt_eval_score,none"] <= 5
+    assert 0 <= results["intentqa"]["accuracy,none"] <= 1
+    for row in samples_of(tmp_path, "intentqa"):
+        assert row["filtered_resps"] in list("ABCDE")

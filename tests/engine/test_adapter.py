@@ -1,0 +1,193 @@
+"""The lmms-eval adapter on requests as lmms-eval makes them, through the real engine."""
+
+import pytest
+
+from sfllava_plugin.shapes import clips
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Three clips, and their files."""
+    folder = tmp_path_factory.mktemp("clips")
+    found = [clips.clip(40_000 + number) for number in range(3)]
+    return [(clip, str(clips.write_clip(clip.scene, folder / f"{i}.mp4"))) for i, clip in enumerate(found)]
+
+
+@pytest.fixture
+def adapter(tiny, monkeypatch):
+    """adapter(**model_args): on the session's engine, without a journal unless one is given."""
+    from sfllava_plugin.evaluation import adapter as module
+
+    monkeypatch.setattr(module, "_start", lambda *_: tiny)
+
+    def make(**arguments):
+        return module.SlowFastLlava(**{"pretrained": "sf-llava-tiny", "journal": "none"} | arguments)
+
+    return make
+
+
+@pytest.fixture
+def ask():
+    """ask(model, [(video, context, doc), ...]): requests of a task that shows `video`, however it is missing."""
+    from lmms_eval.api.instance import Instance
+
+    def run(model, asked, kind="generate_until", task="some_task", settings=None, continuations=None, padding=()):
+        docs = [doc | {"video": video} for video, _, doc in asked]
+        model.task_dict = {task: {"test": docs}}
+        requests = []
+        for number, (_, context, _) in enumerate(asked):
+            second = continuations[number] if continuations else settings or {"until": ["\n\n"], "max_new_tokens": 24}
+            arguments = (context, second, visual, number, task, "test")
+            metadata = {"__padding_only__": True} if number in padding else {}
+            requests.append(Instance(kind, arguments, 0, metadata=metadata))
+        return getattr(model, kind)(requests)
+
+    return run
+
+
+def visual(doc):
+    if doc["video"] is None:
+        raise SystemExit("video path:/data/gone.mp4 does not exist, please check")
+    return [doc["video"]]
+
+
+def lettered(question):
+    lines = [f"{letter}. {option}" for letter, option in zip("ABCDE", question.options, strict=False)]
+    return "\n".join([question.text, *lines, "Answer with the option's letter from the given choices directly."])
+
+
+def test_answers_come_in_order_whatever_the_videos(adapter, ask, made, tiny, monkeypatch):
+    from sfllava_plugin.engine import runner as module
+
+    read = []
+    real = module.read_video
+    monkeypatch.setattr(module, "read_video", lambda path, **settings: read.append(path) or real(path, **settings))
+    asked = [
+        (video, clip.open_ended[number].text, {"answer": clip.open_ended[number].answer})
+        for number in range(4)
+        for clip, video in made
+    ]
+    results = ask(adapter(), asked)
+    assert sorted(read) == sorted(video for _, video in made)
+    alone = [tiny.answer(module.Question(video, text, max_tokens=24)).text for video, text, _ in asked]
+    assert [result.text for result in results] == alone
+    assert all(result.token_counts.output_tokens > 0 for result in results)
+    right = sum(result.text == doc["answer"] for result, (_, _, doc) in zip(results, asked, strict=True))
+    assert right >= 10
+
+
+@pytest.mark.parametrize("prompt", ["paper", "task"])
+def test_multiple_choice_replies_are_letters(adapter, ask, made, prompt, monkeypatch):
+    asked = [(video, lettered(clip.multiple_choice[0]), {}) for clip, video in made]
+    model = adapter(prompt=prompt)
+    if prompt == "task":
+        # The tiny model knows the paper's frames only.
+        from sfllava_plugin.evaluation import adapter as module
+
+        row = module._as_row
+        monkeypatch.setattr(module, "_as_row", lambda result: row(result) | {"text": "B) foo"})
+    replies = [result.text for result in ask(model, asked)]
+    if prompt == "task":
+        assert replies == ["B"] * 3
+    else:
+        assert replies == [clip.multiple_choice[0].letter for clip, _ in made]
+
+
+def test_a_missing_video_costs_its_own_question(adapter, ask, made, capsys):
+    clip, video = made[0]
+    text = clip.open_ended[0].text
+    results = ask(adapter(), [(None, text, {}), (video, text, {}), ("/data/none.mp4", text, {})])
+    assert [bool(result.text) for result in results] == [False, True, False]
+    said = capsys.readouterr().err
+    assert "/data/gone.mp4 does not exist" in said
+    assert "/data/none.mp4 does not exist" in said
+    assert "2 of 3 questions could not be asked" in said
+
+
+def test_no_answer_at_all_is_an_error(adapter, ask):
+    with pytest.raises(RuntimeError, match="not one of 2 questions"):
+        ask(adapter(), [(None, "what?", {}), ("/data/none.mp4", "what?", {})])
+
+
+def test_padding_is_not_asked(adapter, ask, made):
+    clip, video = made[0]
+    asked = [(video, clip.open_ended[0].text, {}), ("/data/none.mp4", "padding", {})]
+    results = ask(adapter(), asked, padding=(1,))
+    assert [bool(result.text) for result in results] == [True, False]
+
+
+def test_stops_of_a_task(adapter, ask, made):
+    clip, video = made[0]
+    question = next(question for question in clip.open_ended if question.kind == "description")
+    asked = [(video, question.text, {})]
+    [whole] = ask(adapter(), asked)
+    stop = whole.text[3:6]
+    [cut] = ask(adapter(), asked, settings={"until": [stop], "max_new_tokens": 24})
+    assert cut.text == whole.text.split(stop)[0]
+    [default] = ask(adapter(), asked, settings={"until": ["\n\n"]})
+    assert default.text.startswith(whole.text)
+
+
+def test_log_likelihoods_are_mean_losses(adapter, ask, made):
+    clip, video = made[0]
+    question = next(question for question in clip.open_ended if question.kind == "flash")
+    words = [question.answer, "umbrella" if question.answer != "umbrella" else "tree"]
+    pairs = ask(
+        adapter(), [(video, question.text, {})] * 2, kind="loglikelihood", continuations=[f" {word}" for word in words]
+    )
+    (loss, greedy), (other, other_greedy) = pairs
+    assert 0 <= loss < other
+    assert greedy
+    assert not other_greedy
+
+
+def test_the_journal_answers_the_second_time(adapter, ask, made, tmp_path, capsys):
+    asked = [(video, clip.open_ended[0].text, {}) for clip, video in made]
+    first = ask(adapter(journal=str(tmp_path)), asked)
+    capsys.readouterr()
+    again = ask(adapter(journal=str(tmp_path)), asked)
+    assert again == first
+    assert "3 answers from the journal" in capsys.readouterr().err
+    # Another prompt is another question.
+    changed = [(video, f"{text} Why?", doc) for video, text, doc in asked[:1]] + asked[1:]
+    ask(adapter(journal=str(tmp_path)), changed)
+    assert "2 answers from the journal" in capsys.readouterr().err
+    ask(adapter(journal=str(tmp_path), max_new_tokens=2), asked)
+    assert "from the journal" not in capsys.readouterr().err
+
+
+def test_rounds_are_refused(adapter):
+    with pytest.raises(NotImplementedError, match="several rounds"):
+        adapter().generate_until_multi_round([])
+
+
+def test_wrong_arguments_are_named(adapter):
+    with pytest.raises(ValueError, match="prompt=papre"):
+        adapter(prompt="papre")
+    with pytest.raises(ValueError, match="num_processes 4"):
+        adapter(data_parallel_size=4)
+
+
+def test_engine_arguments_are_merged():
+    from sfllava_plugin.evaluation.adapter import _engine_arguments
+
+    given = {"media_io_kwargs": '{"video": {"fps": 2}, "image": {}}', "hf_overrides": '{"a": 1}', "dtype": "float32"}
+    assert _engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
+        "media_io_kwargs": {"video": {"fps": 2, "num_frames": 8}, "image": {}},
+        "hf_overrides": {"a": 1, "slowfast_pathways": "slowfast-slow_4frms_concat-fast_2x2"},
+        "dtype": "float32",
+    }
+
+
+def test_lmms_evals_fault_is_mended_once():
+    from lmms_eval import evaluator
+
+    from sfllava_plugin.evaluation.likelihoods import let_pairs_through
+
+    let_pairs_through()
+    mended = evaluator.unwrap_generation_output
+    assert mended((0.5, True)) == ((0.5, True), None)
+    assert mended([0.5, True]) == ((0.5, True), None)
+    assert mended("text") == ("text", None)
+    let_pairs_through()
+    assert evaluator.unwrap_generation_output is mended

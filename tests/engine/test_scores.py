@@ -1,0 +1,101 @@
+"""How likely continuations are, against plain transformers on the same weights; alone, together, and behind a cache."""
+
+import dataclasses
+
+import pytest
+
+from sfllava_plugin.frames import read_video
+from tests import reference
+from tests.engine.support import LOGPROBS
+
+DEFAULT = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
+#: They begin alike, the last two for longer than a block of the prefix cache.
+SHARED = "the person " + " and then walks to the door" * 30
+CONTINUATIONS = [
+    " the person cuts a tomato",
+    " the person cuts a tomato and eats it",
+    " nothing",
+    f" {SHARED} and leaves",
+    f" {SHARED} and comes back",
+]
+
+
+@pytest.fixture
+def questions(clips):
+    from sfllava_plugin.engine.questions import Question
+
+    return [Question(clips(12), "What happens?", continuation=continuation) for continuation in CONTINUATIONS]
+
+
+def expected(folder, runner, question):
+    tokenizer = runner.engine.get_tokenizer()
+    prompt = runner.prompt(question.text, question.options, question.prompt_frame)
+    text = prompt.removeprefix(tokenizer.bos_token or "\0")
+    before = reference.prompt_token_ids(tokenizer, text)
+    whole = reference.prompt_token_ids(tokenizer, text + question.continuation)
+    continuation = whole[len(before) :]
+    frames = read_video(question.video, num_frames=50, image_size=336).frames
+    features = reference.video_features(folder, frames, DEFAULT)
+    return continuation, reference.continuation_logprobs(folder, before, features, continuation)
+
+
+def assert_as_expected(score, folder, runner, question):
+    tokens, logprobs = expected(folder, runner, question)
+    assert score.token_ids == tokens
+    assert len(score.logprobs) == len(tokens)
+    differences = [abs(ours - theirs) for ours, theirs in zip(score.logprobs, logprobs.tolist(), strict=True)]
+    assert max(differences) < LOGPROBS
+
+
+def test_as_in_transformers_whatever_the_company(runners, checkpoints, questions):
+    runner = runners()
+    runner.engine.reset_prefix_cache()
+    scores = dict(runner.answers(questions))
+    for position, question in enumerate(questions):
+        assert_as_expected(scores[position], checkpoints(), runner, question)
+    # Now every token is in the prefix cache.
+    again = dict(runner.answers(questions[::-1]))
+    for position, question in enumerate(questions[::-1]):
+        assert_as_expected(again[position], checkpoints(), runner, question)
+
+
+def test_where_the_marker_is_beyond_the_vocabulary(runners, checkpoints, questions):
+    """The liuhaotian layout: vLLM cannot give log-probabilities of such a prompt's tokens."""
+    runner = runners("vicuna", "original")
+    runner.engine.reset_prefix_cache()
+    some = questions[:3]
+    scores = dict(runner.answers(some))
+    for position, question in enumerate(some):
+        assert_as_expected(scores[position], checkpoints(), runner, question)
+
+
+def test_what_greedy_decoding_gives_is_greedy(runners, questions):
+    runner = runners()
+    asked = dataclasses.replace(questions[0], continuation=None, max_tokens=4)
+    answer = runner.answer(asked)
+    text = runner.engine.get_tokenizer().decode(answer.token_ids)
+    greedy, other = (
+        dataclasses.replace(questions[0], continuation=continuation) for continuation in (f" {text}", " zebra")
+    )
+    scores = dict(runner.answers([greedy, other]))
+    if scores[0].token_ids == answer.token_ids:  # random tokens do not always survive being text
+        assert scores[0].is_greedy
+    assert not scores[1].is_greedy
+
+
+def test_questions_and_continuations_mix(runners, questions):
+    runner = runners()
+    asked = dataclasses.replace(questions[0], continuation=None, max_tokens=4)
+    alone = runner.answer(asked)
+    results = dict(runner.answers([questions[1], asked, questions[2]]))
+    assert results[1].token_ids == alone.token_ids
+    assert results[0].logprobs
+    assert results[2].logprobs
+
+
+def test_nothing_has_no_likelihood(runners, questions):
+    runner = runners()
+    empty = dataclasses.replace(questions[0], continuation="")
+    results = dict(runner.answers([empty, questions[2]]))
+    assert "empty continuation" in str(results[0].error)
+    assert results[1].logprobs

@@ -1,0 +1,272 @@
+"""The data of stock lmms-eval tasks, as their downloads leave it: rows in the datasets cache, videos beside it.
+
+The rows are questions on clips of coloured shapes, in every task's own columns.
+"""
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets.arrow_writer import ArrowWriter
+from datasets.naming import camelcase_to_snakecase
+from PIL import Image
+
+from sfllava_plugin.frames import read_video
+from sfllava_plugin.shapes import clips
+
+TASKS = (
+    "nextqa_mc_test",
+    "egoschema_subset",
+    "egoschema_subset_mcppl",
+    "videomme",
+    "mvbench_action_count",
+    "tempcompass_multi_choice",
+    "mlvu_dev",
+    "perceptiontest_val_mc",
+    "activitynetqa",
+    "videochatgpt_gen",
+    "videochatgpt_temporal",
+    "videochatgpt_consistency",
+    "video_dc499",
+)
+#: Tasks whose replies are letters.
+BY_LETTER = TASKS[:2] + TASKS[3:8]
+SEEDS = (0, 1, 2)
+_LETTERS = "ABCDE"
+_INTENTQA = ("video_id", "frame_count", "width", "height", "question", "answer", "qid", "type")
+_SPARE = ("a tree", "nothing at all", "two trees", "the sea", "a house")
+
+
+def write(home: Path) -> None:
+    """Everything under ``home``, which is to be HF_HOME."""
+    made = [clips.clip(seed) for seed in SEEDS]
+    for place in (
+        "egoschema/videos",
+        "nextqa/NExTVideo",
+        "videomme/data",
+        "mvbench_video/perception/videos",
+        "activitynetqa/all_test/v_",
+        "videochatgpt/Test_Videos",
+        "tempcompass/videos",
+        "mlvu",
+        "perceptiontest_val/videos",
+    ):
+        folder, prefix = (place.rsplit("/", 1)) if place.endswith("_") else (place, "")
+        for seed, clip in zip(SEEDS, made, strict=True):
+            clips.write_clip(clip.scene, home / folder / f"{prefix}{seed}.mp4")
+    for repository, config, split, rows in _tables(made):
+        _write_rows(home, repository, config, split, rows)
+
+
+def _tables(made: list) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
+    choice = [(str(seed), clip.multiple_choice[0]) for seed, clip in zip(SEEDS, made, strict=True)]
+    words = [(str(seed), clip.open_ended[0]) for seed, clip in zip(SEEDS, made, strict=True)]
+    fives = [(video, question, *_options(question, 5)) for video, question in choice]
+    fours = [(video, question, *_options(question, 4)) for video, question in choice]
+    threes = [(video, question, *_options(question, 3)) for video, question in choice]
+    return [
+        (
+            "lmms-eval/NExTQA",
+            "MC",
+            "test",
+            [
+                {"video": int(video), "question": asked.text, "answer": right, "qid": 0, "type": "CW"}
+                | {f"a{number}": option for number, option in enumerate(options)}
+                for video, asked, options, right in fives
+            ],
+        ),
+        (
+            "lmms-eval/egoschema",
+            "Subset",
+            "test",
+            [
+                {"video_idx": video, "question": asked.text, "answer": str(right), "option": _lettered(options)}
+                for video, asked, options, right in fives
+            ],
+        ),
+        (
+            "lmms-eval/Video-MME",
+            "default",
+            "test",
+            [
+                {
+                    "videoID": video,
+                    "question_id": video,
+                    "question": asked.text,
+                    "options": _lettered(options),
+                    "answer": _LETTERS[right],
+                    "duration": "short",
+                    "domain": "Knowledge",
+                    "sub_category": "Humanity & History",
+                    "task_type": "Counting Problem",
+                }
+                for video, asked, options, right in fours
+            ],
+        ),
+        (
+            "OpenGVLab/MVBench",
+            "action_count",
+            "train",
+            [
+                {"video": f"{video}.mp4", "question": asked.text, "candidates": options, "answer": options[right]}
+                for video, asked, options, right in fours
+            ],
+        ),
+        (
+            "lmms-eval/TempCompass",
+            "multi-choice",
+            "test",
+            [
+                {
+                    "video_id": video,
+                    "question": "\n".join([asked.text, *_lettered(options)]),
+                    "answer": _lettered(options)[right],
+                    "dim": "action",
+                }
+                for video, asked, options, right in fours
+            ],
+        ),
+        (
+            "sy1998/MLVU_dev",
+            "default",
+            "test",
+            [
+                {
+                    "video_name": f"{video}.mp4",
+                    "question": "\n".join(
+                        [asked.text, *(f"({a}) {b}" for a, b in zip(_LETTERS, options, strict=False))]
+                    ),
+                    "answer": _LETTERS[right],
+                    "task_type": "count",
+                }
+                for video, asked, options, right in fours
+            ],
+        ),
+        (
+            "lmms-eval/PerceptionTest_Val",
+            "mc_question_val",
+            "validation",
+            [
+                {"video_name": video, "question": asked.text, "options": options, "answer_id": str(right)}
+                for video, asked, options, right in threes
+            ],
+        ),
+        (
+            "lmms-eval/ActivityNetQA",
+            "default",
+            "test",
+            [
+                {
+                    "video_name": video,
+                    "question": asked.text.rstrip("?"),
+                    "question_id": video,
+                    "answer": asked.answer,
+                    "type": "3",
+                }
+                for video, asked in words
+            ],
+        ),
+        *(
+            (
+                "lmms-eval/VideoChatGPT",
+                config,
+                "test",
+                [
+                    {
+                        "video_name": video,
+                        "question": "None" if config == "Consistency" else asked.text,
+                        "question_1": asked.text if config == "Consistency" else "None",
+                        "question_2": asked.text if config == "Consistency" else "None",
+                        "answer": asked.answer,
+                    }
+                    for video, asked in words
+                ],
+            )
+            for config in ("Generic", "Temporal", "Consistency")
+        ),
+        (
+            "lmms-lab/VideoDetailDescription",
+            "default",
+            "test",
+            [{"video_name": video, "question": asked.text, "answer": asked.answer} for video, asked in words],
+        ),
+    ]
+
+
+def _options(question, count: int) -> tuple[list[str], int]:
+    """So many options, the right one among them, and its number."""
+    right = _LETTERS.index(question.letter)
+    others = [option for number, option in enumerate(question.options) if number != right]
+    wrong = (others + [spare for spare in _SPARE if spare not in question.options])[: count - 1]
+    place = right % count
+    return [*wrong[:place], question.options[right], *wrong[place:]], place
+
+
+def _lettered(options: list[str]) -> list[str]:
+    return [f"{letter}. {option}" for letter, option in zip(_LETTERS, options, strict=False)]
+
+
+def _write_rows(home: Path, repository: str, config: str, split: str, rows: list[dict[str, Any]]) -> None:
+    """Where `datasets` looks when it is offline."""
+    name = camelcase_to_snakecase(repository.split("/")[1])
+    organisation = repository.split("/")[0]
+    fingerprint = hashlib.sha1(f"{repository}{config}".encode()).hexdigest()
+    folder = home / "datasets" / f"{organisation}___{name}" / config / "0.0.0" / fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    features = datasets.Dataset.from_list(rows).features
+    with ArrowWriter(path=str(folder / f"{name}-{split}.arrow"), features=features) as writer:
+        for row in rows:
+            writer.write(row)
+        examples, size = writer.finalize()
+    info = datasets.DatasetInfo(
+        features=features,
+        builder_name="parquet",
+        dataset_name=name,
+        config_name=config,
+        version="0.0.0",
+        splits={split: datasets.SplitInfo(split, size, examples, dataset_name=name)},
+        download_size=size,
+        dataset_size=size,
+    )
+    info.write_to_directory(str(folder))
+
+
+def write_releases(folder: Path) -> None:
+    """The paper's benchmarks that lmms-eval lacks, as their public releases have them; ``folder`` is SFLLAVA_DATA."""
+    made = [clips.clip(seed) for seed in SEEDS]
+    words = [(seed, clip.open_ended[0]) for seed, clip in zip(SEEDS, made, strict=True)]
+    for place, name in (
+        ("msvd_qa/YouTubeClips", "youtube{}_1_9.avi"),
+        ("msrvtt_qa/videos", "video{}.mp4"),
+        ("intentqa/videos", "{}.mp4"),
+    ):
+        for seed, clip in zip(SEEDS, made, strict=True):
+            clips.write_clip(clip.scene, folder / place / name.format(seed))
+    gifs = folder / "tgif_frameqa" / "gifs"
+    gifs.mkdir(parents=True)
+    for seed in SEEDS:
+        frames = read_video(folder / "intentqa" / "videos" / f"{seed}.mp4", num_frames=60, image_size=96).frames
+        first, *others = [Image.fromarray(frame) for frame in frames]
+        first.save(gifs / f"tumblr_{seed}_400.gif", save_all=True, append_images=others, duration=100)
+
+    numbered = [{"answer": asked.answer, "id": seed, "question": asked.text, "video_id": seed} for seed, asked in words]
+    for name in ("msvd_qa", "msrvtt_qa"):
+        (folder / name / "test_qa.json").write_text(json.dumps(numbered))
+    mapping = "".join(f"youtube{seed}_1_9 vid{seed}\n" for seed in SEEDS)
+    (folder / "msvd_qa" / "youtube_mapping.txt").write_text(mapping)
+    header = "gif_name\tquestion\tanswer\ttype\tvid_id\tkey\tdescription"
+    lines = [
+        f"tumblr_{seed}_400\t{asked.text.rstrip('?')} ?\t{asked.answer}\t2\tFRAMEQA{seed}\t{seed}\ta shape ."
+        for seed, asked in words
+    ]
+    (folder / "tgif_frameqa" / "Test_frameqa_question.csv").write_text("\n".join([header, *lines]) + "\n")
+    with (folder / "intentqa" / "test.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow([*_INTENTQA, "a0", "a1", "a2", "a3", "a4"])
+        for seed, clip in zip(SEEDS, made, strict=True):
+            options, right = _options(clip.multiple_choice[0], 5)
+            asked = clip.multiple_choice[0].text.rstrip("?")
+            table.writerow([seed, 16, 96, 96, asked, right, 0, "CW", *options])

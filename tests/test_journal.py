@@ -1,0 +1,71 @@
+"""The journal of an evaluation: what was answered is found again by all that it depends on, and by nothing else."""
+
+import json
+import subprocess
+import sys
+
+from sfllava_plugin.evaluation import run
+from sfllava_plugin.evaluation.journal import Journal, key_of
+
+RUN = {"model": {"config.json": "1"}, "engine": {}, "versions": {"vllm": "0.32.0"}}
+
+
+def test_what_was_answered_is_found_again(tmp_path):
+    journal = Journal(tmp_path, RUN)
+    journal.add("key", {"text": "a dog, 犬"})
+    journal.close()
+    again = Journal(tmp_path, RUN)
+    assert again.get("key") == {"text": "a dog, 犬"}
+    assert again.get("other") is None
+    assert again.get(None) is None
+
+
+def test_another_run_finds_nothing(tmp_path):
+    Journal(tmp_path, RUN).add("key", {"text": "a dog"})
+    assert Journal(tmp_path, RUN | {"engine": {"dtype": "float32"}}).get("key") is None
+
+
+def test_a_torn_line_costs_its_own_answer(tmp_path):
+    journal = Journal(tmp_path, RUN)
+    journal.add("whole", {"text": "a"})
+    journal.add("torn", {"text": "b"})
+    journal.close()
+    [file] = tmp_path.glob("*/0.jsonl")
+    file.write_bytes(file.read_bytes()[:-5])
+    again = Journal(tmp_path, RUN)
+    assert again.get("whole") == {"text": "a"}
+    assert again.get("torn") is None
+    again.add("torn", {"text": "b"})
+    again.close()
+    assert Journal(tmp_path, RUN).get("torn") == {"text": "b"}
+
+
+def test_processes_of_a_run_write_at_once_and_know_each_other_later(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from sfllava_plugin.evaluation.journal import Journal\n"
+        f"journal = Journal(Path(sys.argv[1]), {RUN!r}, int(sys.argv[2]))\n"
+        "for number in range(500): journal.add(f'{sys.argv[2]}-{number}', {'text': 'x' * 200})\n"
+    )
+    # Two of them with the same rank: two runs at once.
+    runs = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), rank]) for rank in ("0", "0", "1")]
+    assert [process.wait() for process in runs] == [0, 0, 0]
+    journal = Journal(tmp_path, RUN)
+    assert all(journal.get(f"{rank}-{number}") for rank in (0, 1) for number in range(500))
+    lines = [line for file in tmp_path.glob("*/*.jsonl") for line in file.read_text().splitlines()]
+    assert len([json.loads(line) for line in lines]) == 1500
+
+
+def test_a_key_is_for_equals_only():
+    assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1})
+    assert key_of(["ab", "c"]) != key_of(["a", "bc"])
+
+
+def test_a_run_is_its_model_its_settings_and_its_versions(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = run.describe(tmp_path, {"dtype": "float32"})
+    assert before == run.describe(tmp_path, {"dtype": "float32", "gpu_memory_utilization": 0.5, "max_num_seqs": 8})
+    assert before != run.describe(tmp_path, {"dtype": "bfloat16"})
+    (tmp_path / "model.safetensors").write_bytes(b"others.")
+    assert before != run.describe(tmp_path, {"dtype": "float32"})
+    assert before["versions"]["torch"] != "absent"
