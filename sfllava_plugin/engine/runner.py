@@ -91,8 +91,8 @@ class Runner:
         """Answer many questions, greedily: (position of the question, its answer) as they finish.
 
         Videos are decoded ahead of the engine, in the order in which they first occur; as many of them as its KV cache
-        holds are in the engine, and as many again wait there, so that memory does not grow with the job. To stop before
-        the end, close the generator: what the engine has not finished is dropped.
+        holds are in the engine, and a few wait there, so that memory does not grow with the job. To stop before the end,
+        close the generator: what the engine has not finished is dropped.
         """
         with ReadyQuestions(questions, _video, _beginning, self._read) as ready:
             flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish)
@@ -173,11 +173,8 @@ class Runner:
         video_tokens = self.settings.video_tokens(self.frames)
         in_cache = max(1, (cache.num_gpu_blocks or 0) * cache.block_size // video_tokens)
         a_step = math.ceil(scheduler.max_num_batched_tokens / video_tokens)
-        return Bounds(
-            questions=2 * scheduler.max_num_seqs,
-            videos=2 * in_cache,
-            leading=max(1, min(2 * a_step, in_cache // 2)),
-        )
+        leading = max(1, min(2 * a_step, in_cache // 2))
+        return Bounds(questions=2 * scheduler.max_num_seqs, videos=in_cache + leading, leading=leading)
 
     def prompt(self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None) -> str:
         """The whole prompt of a question, as the server's chat template writes it."""

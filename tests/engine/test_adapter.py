@@ -38,7 +38,8 @@ def ask():
         for number, (_, context, _) in enumerate(asked):
             second = continuations[number] if continuations else settings or {"until": ["\n\n"], "max_new_tokens": 24}
             arguments = (context, second, visual, number, task, "test")
-            metadata = {"__padding_only__": True} if number in padding else {}
+            metadata = {"task": task, "doc_id": number, "repeats": 1}
+            metadata |= {"__padding_only__": True} if number in padding else {}
             requests.append(Instance(kind, arguments, 0, metadata=metadata))
         return getattr(model, kind)(requests)
 
