@@ -227,7 +227,7 @@ def _write_rows(home: Path, repository: str, config: str, split: str, rows: list
         dataset_name=name,
         config_name=config,
         version="0.0.0",
-        splits={split: datasets.SplitInfo(split, size, examples, dataset_name=name)},
+        splits={split: {"name": split, "num_bytes": size, "num_examples": examples, "dataset_name": name}},
         download_size=size,
         dataset_size=size,
     )
