@@ -91,8 +91,8 @@ class Runner:
         """Answer many questions, greedily: (position of the question, its answer) as they finish.
 
         Videos are decoded ahead of the engine, in the order in which they first occur; as many of them as its KV cache
-        holds are in the engine, and a few wait there, so that memory does not grow with the job. To stop before the end,
-        close the generator: what the engine has not finished is dropped.
+        holds are in the engine, and a few wait there, so that memory does not grow with the job. To stop early, close
+        the generator: what the engine has not finished is dropped.
         """
         with ReadyQuestions(questions, _video, _beginning, self._read) as ready:
             flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish)

@@ -9,6 +9,7 @@ import os
 import statistics
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,16 @@ class SlowFastLlava(lmms):
         self._run = {"pretrained": pretrained, "prompt": prompt}
         self._run |= run.describe(self._runner.directory, arguments)
         self._journal = _open_journal(journal, self._run, self._rank)
-        self._trace: Trace | None = None
+        self._begun = _agreed_time()
         self._stopped = False
 
     @property
     def device(self) -> torch.device:
         """Where lmms-eval puts the numbers that its processes exchange."""
-        accelerator = getattr(self, "accelerator", None)
-        return accelerator.device if accelerator else torch.device("cpu")
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "nccl":
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        return torch.device("cpu")
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """The answers, in the order of ``requests``; a question whose video cannot be read has the answer "".
@@ -179,7 +182,7 @@ class SlowFastLlava(lmms):
         if answered:
             seconds = time.monotonic() - begin
             more = {"total_requests": answered, "questions_per_second": answered / seconds, "from_journal": before}
-            log_metrics(seconds, tokens, tokens / seconds, more | {"rank": self._rank})
+            log_metrics(seconds, tokens, tokens / seconds, more)
 
     def _question(self, request: Instance):
         context, settings, doc_to_visual, doc_id, task, split = request.args
@@ -237,9 +240,9 @@ class SlowFastLlava(lmms):
         command = next((_command_of(request) for request in requests), None)
         if not rows or not getattr(command, "log_samples", False) or not getattr(command, "output_path", None):
             return
-        self._trace = self._trace or Trace(Path(command.output_path), self._run, self._rank)
+        trace = Trace(Path(command.output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava", self._run, self._rank)
         for task, of_task in rows.items():
-            self._trace.add(task, of_task)
+            trace.add(task, of_task)
 
 
 def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
@@ -279,6 +282,14 @@ def _choose_devices(local_rank: int, count: int) -> None:
     if len(own) < count:
         raise ValueError(f"process {local_rank} needs {count} accelerators of {visible}: start fewer processes")
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
+
+
+def _agreed_time() -> datetime:
+    """Now; of several processes, the first one's."""
+    begun = [datetime.now()]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(begun)
+    return begun[0]
 
 
 def _open_journal(where: str | None, description: dict[str, Any], rank: int) -> Journal | None:

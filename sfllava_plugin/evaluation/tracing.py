@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ class Trace:
     Args:
         folder: made when there is something to write.
         run: see run.py.
+        rank: this process among those of the run.
     """
 
     def __init__(self, folder: Path, run: Mapping[str, Any], rank: int = 0):
-        self._run, self._rank = run, rank
-        self._folder = folder / f"{datetime.now():%Y%m%d_%H%M%S}_sfllava"
+        self._folder, self._run, self._rank = folder, run, rank
 
     def add(self, task: str, rows: list[dict[str, Any]]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,90 @@
+"""Evaluations that are killed, and of several processes: nothing asked twice, nothing lost, the same results."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sfllava_plugin
+
+BIN = Path(sys.executable).parent
+TASKS_FOLDER = Path(sfllava_plugin.__file__).parent / "evaluation" / "tasks"
+LIMIT = 400
+
+
+def arguments(out, journal, limit=LIMIT):
+    found = ["--model", "sfllava", "--model_args", f"pretrained=sf-llava-tiny,journal={journal}"]
+    found += ["--tasks", "sfllava_shapes", "--include_path", TASKS_FOLDER, "--limit", str(limit)]
+    return [*found, "--log_samples", "--output_path", out]
+
+
+def command(out, journal):
+    return [BIN / "lmms-eval", *arguments(out, journal)]
+
+
+def kept(journal):
+    lines = [line for file in journal.glob("*/*.jsonl") for line in file.read_bytes().splitlines()]
+    return [json.loads(line)["key"] for line in lines if line.endswith(b"}")]
+
+
+def samples(out):
+    found = {}
+    for path in out.glob("*/*_samples_*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found[path.name.split("_samples_")[1]] = [(row["doc_id"], row["filtered_resps"]) for row in rows]
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """What every run is started with."""
+    folder = tmp_path_factory.mktemp("settings")
+    environment = {k: v for k, v in os.environ.items() if k != "VLLM_ENABLE_V1_MULTIPROCESSING"}
+    environment |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    environment |= {"SFLLAVA_CACHE": str(folder / "cache")}
+    return {"env": environment, "cwd": folder, "stdout": subprocess.DEVNULL}
+
+
+@pytest.fixture(scope="module")
+def whole(settings, tmp_path_factory):
+    """The samples of a run that nothing disturbs."""
+    out = tmp_path_factory.mktemp("whole")
+    subprocess.run(command(out, "none"), stderr=subprocess.DEVNULL, check=True, **settings)
+    found = samples(out)
+    assert sum(len(rows) for rows in found.values()) == 2 * LIMIT
+    return found
+
+
+def test_killed_and_run_again(settings, whole, tmp_path):
+    journal = tmp_path / "journal"
+    process = subprocess.Popen(command(tmp_path / "killed", journal), stderr=subprocess.DEVNULL, **settings)
+    while not kept(journal) and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = len(kept(journal))
+    assert 0 < before < 2 * LIMIT
+    assert not samples(tmp_path / "killed")
+
+    again = subprocess.run(command(tmp_path / "again", journal), stderr=subprocess.PIPE, text=True, **settings)
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert f"{before} answers from the journal" in again.stderr
+    assert len(kept(journal)) == len(set(kept(journal)))
+    assert samples(tmp_path / "again") == whole
+
+
+def test_two_processes_give_the_answers_of_one(settings, whole, tmp_path):
+    """An odd number of questions: one of the processes gets padding."""
+    call = [BIN / "torchrun", "--nproc-per-node", "2", "-m", "lmms_eval", *arguments(tmp_path, "none", 21)]
+    done = subprocess.run(call, stderr=subprocess.PIPE, text=True, **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = samples(tmp_path)
+    # One process's after the other's.
+    assert {task: sorted(rows) for task, rows in found.items()} == {task: rows[:21] for task, rows in whole.items()}
+    [folder] = tmp_path.glob("*_sfllava")
+    sent = [line for path in folder.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(sent) == 2 * 21
