@@ -126,15 +126,29 @@ def resize_frames(frames, image_size: int) -> np.ndarray:
         image_size: S, the side of the frames in pixels.
 
     Returns:
-        uint8 [T, S, S, 3].
+        uint8 [T, S, S, 3]; an array that is so already is returned itself, not a copy.
 
     Raises:
         VideoError: no frame, one that is not a uint8 image, or S below 1.
     """
+    if _is_resized(frames, image_size):
+        return frames
     for frame in frames:
         if isinstance(frame, Image.Image):
             frame.load()  # here, because two threads must not load one image
     return _resize_all(frames, len(frames), image_size, "the frames")
+
+
+def _is_resized(frames, image_size: int) -> bool:
+    """Whether there is nothing to do, and the array can go on to torch: it takes no others without a copy."""
+    return (
+        isinstance(frames, np.ndarray)
+        and frames.dtype == np.uint8
+        and len(frames) > 0
+        and frames.shape[1:] == (image_size, image_size, 3)
+        and frames.flags.c_contiguous
+        and frames.flags.writeable
+    )
 
 
 def _printable(path: str) -> str:

@@ -601,3 +601,15 @@ def test_unreadable_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", denied)  # root may read every file, so no chmod
     check_error(path, "locked.avi", "Permission denied")
+
+
+def test_frames_that_are_squares_already_are_not_copied():
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    assert resize_frames(frames, 8) is frames
+    fixed = frames.copy()
+    fixed.flags.writeable = False
+    for other in (fixed, frames[:, ::-1], list(frames)):
+        resized = resize_frames(other, 8)
+        assert resized is not other
+        assert np.array_equal(resized, np.asarray(other))
+        assert resized.flags.writeable
