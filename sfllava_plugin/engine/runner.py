@@ -30,8 +30,8 @@ from sfllava_plugin.model_directory import CHAT_TEMPLATE
 from sfllava_plugin.pathways import SlowFast, slow_indices
 
 #: vLLM keeps this much of videos' frames for further questions on them, 17 MB for 50 frames. Questions on a video come
-#: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process keeping
-#: saves less, for nothing is sent.
+#: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process,
+#: keeping saves less, for nothing is sent.
 FRAME_CACHE_GB = 0.125 if current_platform.is_cpu() else 1.0
 _TOP_LOGPROBS = 5
 
