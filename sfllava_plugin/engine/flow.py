@@ -3,10 +3,10 @@
 It knows vLLM's engine loop and keeps it fed within bounds. It does not know prompts, videos or answers: it is given
 functions for these.
 
-The loop is LLMEngine's, not AsyncLLM's. Decoding overlaps with the engine in either, for it runs in threads of ours; with
-an accelerator the engine has a process of its own in either. On two cores, 2000 questions on the small model went at 366
-to 388 a second by this loop in one process, at 352 by this loop with the engine in another, at 333 by AsyncLLM, which
-cannot do without the other process and starts 25 seconds later.
+The loop is LLMEngine's, not AsyncLLM's. Decoding overlaps with the engine in either, for it runs in threads of ours;
+with an accelerator the engine has a process of its own in either. On two cores, 2000 questions on the small model went
+at 366 to 388 a second by this loop in one process, at 352 by this loop with the engine in another, at 333 by AsyncLLM,
+which cannot do without the other process and starts 25 seconds later.
 """
 
 from collections.abc import Callable, Iterator

@@ -4,12 +4,10 @@ Requests are answered in whatever order keeps the engine busy and given back in 
 come back as the bare capital letter, which is what all stock tasks score.
 """
 
-import json
 import os
 import statistics
 import sys
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,11 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
 from sfllava_plugin import checkpoints, prompts
-from sfllava_plugin import pathways as pathway_notation
 from sfllava_plugin.cli import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
 from sfllava_plugin.evaluation import likelihoods, outcome, run
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
+from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
 from sfllava_plugin.evaluation.journal import Journal, key_of
 from sfllava_plugin.evaluation.tracing import Trace
 
@@ -81,12 +79,12 @@ class SlowFastLlava(lmms):
                 f"accelerate launch --num_processes {data_parallel_size} -m lmms_eval ..."
             )
         self._prompt, self._max_new_tokens = prompt, max_new_tokens
-        arguments = _engine_arguments(engine, frames, pathways)
-        self._runner = _start(pretrained, arguments, self._world_size)
+        arguments = engine_arguments(engine, frames, pathways)
+        self._runner = start(pretrained, arguments, self._world_size)
         self._run = {"pretrained": pretrained, "prompt": prompt}
         self._run |= run.describe(self._runner.directory, arguments)
         self._journal = _open_journal(journal, self._run, self._rank)
-        self._begun = _agreed_time()
+        self._begun = agreed_time()
         self._stopped = False
 
     @property
@@ -250,48 +248,6 @@ def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> 
     return question_and_options(task, doc, context, words_around(settings))
 
 
-def _engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
-    """vLLM's arguments, with ours where vLLM has them."""
-    arguments = {name: _value(value) for name, value in given.items()}
-    if frames is not None:
-        media = arguments.get("media_io_kwargs", {})
-        arguments["media_io_kwargs"] = media | {"video": media.get("video", {}) | {"num_frames": frames}}
-    if pathways is not None:
-        chosen = str(pathway_notation.parse(pathways))
-        arguments["hf_overrides"] = arguments.get("hf_overrides", {}) | {"slowfast_pathways": chosen}
-    return arguments
-
-
-def _start(pretrained: str, arguments: dict[str, Any], processes: int):
-    """The engine; of several processes each has the devices that are its own."""
-    if processes > 1:
-        # lmms-eval's own process group is in this process: the engine's goes into another.
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
-        _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), int(arguments.get("tensor_parallel_size", 1)))
-    from sfllava_plugin.engine.runner import Runner
-
-    return Runner(pretrained, arguments)
-
-
-def _choose_devices(local_rank: int, count: int) -> None:
-    """Leave this process's engine its own accelerators, as many as it spreads over."""
-    if not torch.cuda.is_available():
-        return
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(i) for i in range(torch.cuda.device_count()))
-    own = visible.split(",")[local_rank * count : (local_rank + 1) * count]
-    if len(own) < count:
-        raise ValueError(f"process {local_rank} needs {count} accelerators of {visible}: start fewer processes")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-
-
-def _agreed_time() -> datetime:
-    """Now; of several processes, the first one's."""
-    begun = [datetime.now()]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.broadcast_object_list(begun)
-    return begun[0]
-
-
 def _open_journal(where: str | None, description: dict[str, Any], rank: int) -> Journal | None:
     if where is not None and where.lower() == "none":
         return None
@@ -336,10 +292,3 @@ def _command_of(request: Instance) -> Any:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _value(value: Any) -> Any:
-    """An engine argument: JSON where it is an object or a list."""
-    if isinstance(value, str) and value[:1] in ("{", "["):
-        return json.loads(value)
-    return value

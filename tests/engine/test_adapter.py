@@ -18,7 +18,7 @@ def adapter(tiny, monkeypatch):
     """adapter(**model_args): on the session's engine, without a journal unless one is given."""
     from sfllava_plugin.evaluation import adapter as module
 
-    monkeypatch.setattr(module, "_start", lambda *_: tiny)
+    monkeypatch.setattr(module, "start", lambda *_: tiny)
 
     def make(**arguments):
         return module.SlowFastLlava(**{"pretrained": "sf-llava-tiny", "journal": "none"} | arguments)
@@ -170,10 +170,10 @@ def test_wrong_arguments_are_named(adapter):
 
 
 def test_engine_arguments_are_merged():
-    from sfllava_plugin.evaluation.adapter import _engine_arguments
+    from sfllava_plugin.evaluation.engines import engine_arguments
 
     given = {"media_io_kwargs": '{"video": {"fps": 2}, "image": {}}', "hf_overrides": '{"a": 1}', "dtype": "float32"}
-    assert _engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
+    assert engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
         "media_io_kwargs": {"video": {"fps": 2, "num_frames": 8}, "image": {}},
         "hf_overrides": {"a": 1, "slowfast_pathways": "slowfast-slow_4frms_concat-fast_2x2"},
         "dtype": "float32",
