@@ -5,6 +5,16 @@ import pytest
 from sfllava_plugin.shapes import clips
 
 
+@pytest.fixture(scope="session")
+def tiny():
+    """One engine in this process; what that takes is not left to the other doors' processes."""
+    from sfllava_plugin.engine.runner import Runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        return Runner("sf-llava-tiny")
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Three clips, and their files."""
