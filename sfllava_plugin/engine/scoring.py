@@ -39,8 +39,7 @@ class Scoring:
             raise ValueError("an empty continuation has no likelihood")
         self.prompt, self.continuation = prompt, continuation
         self._found: dict[int, _Found] = {}
-        self._whole_is_next = not singly and not reads_video
-        self._may_ask_whole = not singly
+        self._video_is_read, self._may_ask_whole = not reads_video, not singly
 
     @property
     def logprobs(self) -> list[float] | None:
@@ -54,9 +53,14 @@ class Scoring:
         """Whether greedy decoding would have given the continuation."""
         return all(found.likeliest for found in self._found.values())
 
+    @property
+    def _asks_whole(self) -> bool:
+        """Whether the next request is for all tokens at once."""
+        return self._video_is_read and self._may_ask_whole
+
     def request(self) -> tuple[list[int], SamplingParams]:
         """The next request: its token ids and settings."""
-        if self._whole_is_next:
+        if self._asks_whole:
             settings = SamplingParams(
                 temperature=0.0, max_tokens=1, prompt_logprobs=0, skip_reading_prefix_cache=False, detokenize=False
             )
@@ -73,15 +77,21 @@ class Scoring:
         return self.prompt + self.continuation[:number], settings
 
     def take(self, output: RequestOutput) -> None:
-        """What the last request found."""
-        if self._whole_is_next:
+        """What the last request found.
+
+        Raises:
+            ValueError: it found nothing.
+        """
+        if self._asks_whole:
             self._take_whole(output)
-            self._whole_is_next = self._may_ask_whole = False
+            self._may_ask_whole = False
             return
         [completion] = output.outputs
-        number = self._missing()
-        self._note(number, completion.logprobs[0])
-        self._whole_is_next = self._may_ask_whole and len(self._found) < len(self.continuation)
+        before = len(self._found)
+        self._note(self._missing(), completion.logprobs[0])
+        if len(self._found) == before:
+            raise ValueError("vLLM gave no log-probability for a token of the continuation")
+        self._video_is_read = True
 
     def _take_whole(self, output: RequestOutput) -> None:
         first = len(self.prompt)

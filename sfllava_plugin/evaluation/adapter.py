@@ -20,11 +20,10 @@ from tqdm import tqdm
 from sfllava_plugin import checkpoints, prompts
 from sfllava_plugin.cli import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
-from sfllava_plugin.evaluation import likelihoods, outcome, run
+from sfllava_plugin.evaluation import likelihoods, outcome, run, tracing
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
 from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
 from sfllava_plugin.evaluation.journal import Journal, key_of
-from sfllava_plugin.evaluation.tracing import Trace
 
 PROMPTS = ("paper", "task")
 #: What the released evaluation generates at most; a task's own number is smaller or made for longer-winded models.
@@ -45,7 +44,7 @@ class SlowFastLlava(lmms):
             model's own conversation format.
         max_new_tokens: the longest answer; by default the task's, at most `MAX_NEW_TOKENS`.
         data_parallel_size: as many engines; lmms-eval is started as many times (accelerate launch or torchrun).
-        journal: the folder that keeps answers until they are all there, ``none`` for none; by default in the cache.
+        journal: the folder that keeps answers for the same command, ``none`` for none; by default in the cache.
         batch_size, max_batch_size, device: what lmms-eval hands to every model; the engine decides these itself.
         engine: vLLM engine arguments, JSON where a value is a mapping.
 
@@ -143,7 +142,7 @@ class SlowFastLlava(lmms):
             request = requests[position]
             try:
                 questions[position] = question_of(request)
-                keys[position] = self._key(questions[position])
+                keys[position] = self._key(questions[position]) if self._journal else None
             except (Exception, SystemExit) as error:  # tasks' own code; several exit where a video is missing
                 questions.pop(position, None)
                 failures.append(_one_line(error))
@@ -238,9 +237,8 @@ class SlowFastLlava(lmms):
         command = next((_command_of(request) for request in requests), None)
         if not rows or not getattr(command, "log_samples", False) or not getattr(command, "output_path", None):
             return
-        trace = Trace(Path(command.output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava", self._run, self._rank)
-        for task, of_task in rows.items():
-            trace.add(task, of_task)
+        folder = Path(command.output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava"
+        tracing.write(folder, self._run, rows, self._rank)
 
 
 def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:

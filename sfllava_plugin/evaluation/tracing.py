@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Any
 
 
-class Trace:
-    """A folder with the run's description and, for each task, a line of JSON for each request.
+def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
+    """Write the run's description and, for each task, a line of JSON for each request; further calls add lines.
 
     Args:
-        folder: made when there is something to write.
         run: see run.py.
+        rows: of each task, by its name.
         rank: this process among those of the run.
     """
-
-    def __init__(self, folder: Path, run: Mapping[str, Any], rank: int = 0):
-        self._folder, self._run, self._rank = folder, run, rank
-
-    def add(self, task: str, rows: list[dict[str, Any]]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "run.json").write_text(json.dumps(self._run, indent=2, default=str) + "\n", encoding="utf-8")
-        name = f"{task}.jsonl" if self._rank == 0 else f"{task}.{self._rank}.jsonl"
-        with (self._folder / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.json").write_text(json.dumps(run, indent=2, default=str) + "\n", encoding="utf-8")
+    for task, of_task in rows.items():
+        name = f"{task}.jsonl" if rank == 0 else f"{task}.{rank}.jsonl"
+        with (folder / name).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of_task)
