@@ -76,11 +76,12 @@ def ask(
 ) -> None:
     """Ask one question about one video."""
     quiet()
-    from sfllava_plugin.frames import read_video
+    from sfllava_plugin import registry
+    from sfllava_plugin.decoding import read_video
 
     arguments = _engine_arguments(engine_args)
     # Before the engine is started: a video that cannot be read should not cost a minute.
-    read_video(video, num_frames=1, image_size=1)
+    read_video(video, num_frames=1, image_size=1, limits=registry.load().limits)
     runner = _engine_half("runner")
     # One question does not pay for compiling.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)

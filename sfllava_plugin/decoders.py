@@ -1,8 +1,12 @@
-"""Frames by number out of one video file: decord, or OpenCV where it fails.
+"""Frames by number out of one video file: decord, or PyAV where it fails.
 
 Knows the decoders and their faults: frame counts that are wrong, loops that never end, text that
-makes FFmpeg open other files. Does not know which frames are wanted or why, how they are resized,
-folders of images, or anything about models.
+makes FFmpeg open other files. They are native code, and can still hang or kill the process on a video
+made for it: decoding.py lets them work in another process. Does not know which frames are wanted or
+why, how they are resized, folders of images, or anything about models.
+
+PyAV and not OpenCV, which vLLM brings: OpenCV 5.0 makes garbage of interlaced video without a word, and
+reads no AV1. On every healthy clip tried, PyAV's frames are decord's bit for bit.
 
 Both readers have the same face: `name`, `count` (frames, as claimed), `fps`, and `frames(wanted)`,
 a generator over RGB uint8 arrays [H, W, 3]. A reader that cannot deliver raises DecodeError; one
@@ -10,18 +14,31 @@ that finds its own count wrong corrects it and raises Miscount.
 """
 
 import math
-import os
-import tempfile
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
+import av
 import numpy as np
+from av.codec.context import ThreadType
+from av.video.reformatter import ColorRange, Colorspace
 
-# 8192 x 4320, the largest frame that 8K video has. A frame of it is 106 MB.
-MAX_PIXELS = 8192 * 4320
+# Damaged videos make FFmpeg talk on stderr.
+av.logging.set_level(None)
+
+# The containers that are read, by FFmpeg's names: none that names other files, or the network.
+_CONTAINERS = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,rm,mxf,dv,nut,"
+    "ivf,obu,h264,hevc,m4v,h263,vc1,yuv4mpegpipe,wtv,gxf,jpeg_pipe,png_pipe,webp_pipe,apng"
+}
+
+# Threads share the work on one frame, and the frames come one after the other.
+_WITHIN_A_FRAME = ThreadType.SLICE
+
+# What a frame says whose colours nobody described, and the matrix of RGB, in FFmpeg's numbers (AVCOL_SPC).
+_UNSPECIFIED, _RGB = 2, 0
 
 # What opens a playlist, or the ID3 tag of audio, behind which FFmpeg looks for a playlist too.
 _NOT_A_VIDEO = (b"#EXTM3U", b"ffconcat", b"ID3")
@@ -58,85 +75,79 @@ def looks_like_video(head: bytes) -> bool:
     return not is_text and not head.startswith(_NOT_A_VIDEO)
 
 
-@contextmanager
-def as_file(data: bytes) -> Iterator[str]:
-    """The path under which `data` can be opened for a while; on Linux it stays in memory.
-
-    Both decoders can read bytes themselves, and both can kill the process doing it: decord when
-    a video is cut short, OpenCV when it frees the stream without holding the GIL.
-    """
-    if hasattr(os, "memfd_create"):
-        with open(os.memfd_create("video"), "wb") as file:
-            file.write(data)
-            file.flush()
-            yield f"/proc/self/fd/{file.fileno()}"
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "video")
-            Path(path).write_bytes(data)
-            yield path
+class _BrokenPacket(Exception):
+    """A packet that cannot be decoded."""
 
 
-class OpenCVReader:
+class PyAVReader:
     """Reads a video from its first frame to its last: slow in a long video, exact in every one.
+
+    Packets that cannot be decoded are passed over, as players do.
 
     Args:
         path: absolute path of a file.
 
     Raises:
-        DecodeError: OpenCV finds no video in it.
+        DecodeError: there is no video in it.
     """
 
-    name = "opencv"
+    name = "pyav"
 
     def __init__(self, path: str):
-        cv2 = _opencv()
         self._path = path
         self._counted = False
-        capture = self._open()
-        self.width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        self.height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        # Unknown counts are 0 or negative; any claim will do, since frames() puts it right.
-        self.count = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.fps = _sane_fps(capture.get(cv2.CAP_PROP_FPS))
+        self._threads = ThreadType.AUTO
+        with self._open() as stream:
+            self.width, self.height = stream.codec_context.width, stream.codec_context.height
+            self.fps = _sane_fps(float(stream.average_rate or stream.guessed_rate or 0))
+            # Unknown counts are 0; any claim will do, since frames() puts it right.
+            self.count = max(1, stream.frames or round(self.fps * (stream.container.duration or 0) / av.time_base))
         if self.width < 1 or self.height < 1:
             raise DecodeError("no frame size")
 
-    def _open(self):
-        cv2 = _opencv()
+    @contextmanager
+    def _open(self) -> Iterator[av.VideoStream]:
+        """Its first video stream; what goes wrong while it is open is a DecodeError."""
         try:
-            capture = cv2.VideoCapture(self._path, cv2.CAP_FFMPEG)
-        except (cv2.error, UnicodeError) as error:
-            raise DecodeError("OpenCV cannot open it") from error
-        if not capture.isOpened():
-            raise DecodeError("OpenCV finds no video")
-        return capture
+            # As options of its streams, too, they would crash PyAV 15 where streams are found late.
+            with av.open(self._path, container_options=_CONTAINERS, metadata_errors="ignore") as container:
+                if not container.streams.video:
+                    raise DecodeError("no video in it")
+                stream = container.streams.video[0]
+                stream.thread_type = self._threads
+                yield stream
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise DecodeError("PyAV cannot read it") from error
 
     def has_frame_at(self, seconds: float) -> bool:
         """Whether the video lasts that long. Costs a seek, and decoding from a key frame."""
-        capture = self._open()
-        capture.set(_opencv().CAP_PROP_POS_MSEC, seconds * 1000)
-        return capture.grab()
+        with self._open() as stream:
+            stream.container.seek(int(seconds * av.time_base))
+            stream.thread_type = _WITHIN_A_FRAME
+            return any(frame.time is not None and frame.time >= seconds - 1e-3 for frame in _decode(stream))
 
     def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
         """Yields the frames numbered `wanted` (rising), then walks on to the end to check `count`.
 
         Raises:
-            Miscount: `count` was wrong and is now right; choose the frames again.
+            Miscount: `count` was wrong and is now right, or frames were lost that can be had; choose them again.
             DecodeError: the second walk went otherwise than the first.
         """
-        capture = self._open()
-        position = 0
-        for index in wanted:
-            position += _grab(capture, index + 1 - position)
-            if position <= index:
-                break
-            yield _retrieve(capture)
-        else:
-            if self._counted:
-                return
-            position += _grab(capture)
-        self._settle(position)
+        left, seen = deque(wanted), 0
+        try:
+            with self._open() as stream:
+                for frame in _decode(stream):
+                    if left and seen == left[0]:
+                        left.popleft()
+                        yield _to_rgb(frame)
+                    seen += 1
+                    if self._counted and not left:
+                        return
+        except _BrokenPacket:
+            # How many frames are lost around it depends on the number of threads, but for those within a frame.
+            self._threads = _WITHIN_A_FRAME
+            raise Miscount from None
+        self._settle(seen)
 
     def _settle(self, actual: int) -> None:
         was_counted, self._counted = self._counted, True
@@ -159,7 +170,7 @@ class DecordReader:
 
     Args:
         path: absolute path of a file.
-        opencv: another reader of the same file, to be asked how long it is.
+        pyav: another reader of the same file, to be asked how long it is.
 
     Raises:
         DecodeError: decord is not installed, cannot open it, or there is doubt.
@@ -167,9 +178,9 @@ class DecordReader:
 
     name = "decord"
 
-    def __init__(self, path: str, opencv: OpenCVReader):
+    def __init__(self, path: str, pyav: PyAVReader):
         decord = _decord()
-        if decord is None or not _has_index(path) or opencv.count > _DECORD_MAX_FRAMES:
+        if decord is None or not _has_index(path) or pyav.count > _DECORD_MAX_FRAMES:
             raise DecodeError("not for decord")
         try:
             # Any frame that decord had to make up is an error; 0 would mean no limit.
@@ -183,7 +194,7 @@ class DecordReader:
         # The container cuts away frames before 0; equal or absent times leave decord no order.
         if not self._keys or starts[0] < -1e-3 or not (np.diff(starts) > 0).all():
             raise DecodeError("doubtful timestamps")
-        self._opencv = opencv
+        self._pyav = pyav
         self._near_end = starts[-min(_DECORD_MAX_SKIP, self.count)]
 
     def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
@@ -198,7 +209,7 @@ class DecordReader:
         # A seek to a hidden key frame lands before it, and all the way from there is one skip. It passes
         # the true end by more than a skip only if the frame before it was as far away.
         longest = max(np.diff([0, *wanted, self.count - 1]))
-        if longest > _DECORD_MAX_SKIP and not self._opencv.has_frame_at(self._near_end):
+        if longest > _DECORD_MAX_SKIP and not self._pyav.has_frame_at(self._near_end):
             raise DecodeError("shorter than decord believes")
         at = 0
         if wanted[0] > 0:
@@ -221,7 +232,10 @@ class DecordReader:
         except Exception as error:  # as above
             raise DecodeError("decord lost a frame") from error
         # A program that uses decord too may have set its bridge to torch, for the whole process.
-        return frame.asnumpy() if hasattr(frame, "asnumpy") else np.asarray(frame)
+        picture = frame.asnumpy() if hasattr(frame, "asnumpy") else np.asarray(frame)
+        if picture.ndim != 3 or picture.shape[2] != 3:  # what becomes of a frame of 2x2
+            raise DecodeError("decord made up a frame's shape")
+        return picture
 
 
 def _has_index(path: str) -> bool:
@@ -229,16 +243,6 @@ def _has_index(path: str) -> bool:
     with open(path, "rb") as file:
         head = file.read(8)
     return head[4:] in _MP4_BOXES or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF")
-
-
-@cache
-def _opencv():
-    # Damaged videos make FFmpeg talk on stderr. OpenCV reads this when it first opens a video.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    import cv2
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2
 
 
 @cache
@@ -251,20 +255,53 @@ def _decord():
     return decord
 
 
-def _grab(capture, limit: float = math.inf) -> int:
-    """Steps over at most `limit` frames; returns over how many."""
-    grabbed = 0
-    while grabbed < limit and capture.grab():
-        grabbed += 1
-    return grabbed
+def _decode(stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames from where the file stands, without those that are broken.
+
+    Raises:
+        _BrokenPacket: there is one, and frames are decoded side by side.
+    """
+    for packet in _packets(stream):
+        try:
+            frames = stream.decode(packet)
+        except av.FFmpegError as error:
+            if stream.thread_type != _WITHIN_A_FRAME:
+                raise _BrokenPacket from error
+            continue
+        yield from frames
 
 
-def _retrieve(capture) -> np.ndarray:
-    cv2 = _opencv()
-    found, frame = capture.retrieve()
-    if not found:
-        raise DecodeError("OpenCV lost a frame")
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+def _packets(stream: av.VideoStream) -> Iterator[av.Packet | None]:
+    """The packets, and None at the end, at which the decoder gives what it still holds."""
+    packets = stream.container.demux(stream)
+    while True:
+        try:
+            yield next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError:  # as good as the end
+            yield None
+            return
+
+
+def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """A frame as it is meant to be seen: the right way up, with the colours that the video's own matrix gives.
+
+    PyAV by itself takes every matrix for that of standard definition; decord does not.
+    """
+    if frame.format.is_rgb or "pal8" in frame.format.name:
+        picture = frame.to_ndarray(format="rgb24")
+    else:
+        full_range = "yuvj" in frame.format.name or frame.color_range == ColorRange.JPEG
+        picture = frame.reformat(
+            format="rgb24",
+            src_colorspace=Colorspace.ITU601 if frame.colorspace == _UNSPECIFIED else frame.colorspace,
+            # There is none in RGB; one that is not the source's makes PyAV look at the source's.
+            dst_colorspace=_RGB,
+            src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+        ).to_ndarray()
+    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90)) if frame.rotation else picture
 
 
 def _sane_fps(fps: float) -> float:

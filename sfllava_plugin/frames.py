@@ -1,43 +1,43 @@
 """Which frames of a video the model sees, and reading them: uint8 [T, S, S, 3].
 
 Frames are taken evenly over the whole video and resized to squares, as in the evaluation of
-SlowFast-LLaVA (arXiv 2407.15841). Knows videos as files, as bytes and as folders of images;
-decoding itself is in decoders.py. Does not know where videos come from (fetching is the server's
-business), how pixels are normalised, which frames are slow or fast, or any model.
+SlowFast-LLaVA (arXiv 2407.15841). Knows videos as files and as folders of images; decoding itself is in
+decoders.py. Does not know where videos come from (fetching is the server's business), how pixels are
+normalised, which frames are slow or fast, or any model.
+
+What is read here may take the process down with it; decoding.py reads videos that nobody vouches for.
 """
 
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from .decoders import (
-    MAX_PIXELS,
     DecodeError,
     DecordReader,
     Miscount,
-    OpenCVReader,
+    PyAVReader,
     VideoError,
-    as_file,
     looks_like_video,
 )
+from .limits import DEFAULTS, Limits
 
 __all__ = [
-    "MAX_FRAMES",
-    "MAX_PIXELS",
     "Video",
     "VideoError",
+    "printable",
     "read_video",
     "resize_frames",
     "sample_indices",
 ]
-
-MAX_FRAMES = 1024
 
 # What a file is told apart by.
 _HEAD = 1024
@@ -60,7 +60,7 @@ class Video:
         indices: T source frame numbers, rising, repeats kept.
         total_frames: source frames that can be decoded.
         fps: source frames per second, 0.0 when unknown.
-        decoder: "decord", "opencv" or "images".
+        decoder: "decord", "pyav" or "images".
     """
 
     frames: np.ndarray
@@ -86,35 +86,34 @@ def sample_indices(total_frames: int, num_frames: int) -> list[int]:
     return [(round(length * i) + round(length * (i + 1))) // 2 for i in range(parts)]
 
 
-def read_video(source: str | os.PathLike | bytes, *, num_frames: int, image_size: int) -> Video:
+def read_video(
+    source: str | os.PathLike, *, num_frames: int, image_size: int, limits: Limits = DEFAULTS, name: str | None = None
+) -> Video:
     """Samples, decodes and resizes one video.
 
     Frame counts in headers are not trusted: the frames are those that sampling what really decodes
     gives.
 
     Args:
-        source: path of a video file; path of a folder of images (sorted by name, one frame each,
-            other files passed over); or the bytes of a video file.
-        num_frames: frames wanted, 1 to MAX_FRAMES. A shorter video yields fewer.
+        source: path of a video file, or of a folder of images (sorted by name, one frame each, other
+            files passed over).
+        num_frames: frames wanted, 1 to `limits.frames`. A shorter video yields fewer.
         image_size: S, the side of the frames in pixels.
+        limits: what is refused before it is decoded.
+        name: what errors call the video; by default its path.
 
     Raises:
-        VideoError: nothing readable, frames of more than MAX_PIXELS, or numbers out of range.
+        VideoError: nothing readable, beyond a limit, or numbers out of range.
     """
-    is_bytes = isinstance(source, (bytes, bytearray, memoryview))
-    name = "the video" if is_bytes else _printable(os.fsdecode(source))
-    if not 1 <= num_frames <= MAX_FRAMES:
-        raise VideoError(f"{name}: {num_frames} frames wanted; ask for 1 to {MAX_FRAMES}")
-    if is_bytes:
-        _check_head(source[:_HEAD], name)
-        with as_file(source) as path:
-            return _read_file(path, name, num_frames, image_size)
     path = os.fsdecode(source)
+    name = name or printable(path)
+    if not 1 <= num_frames <= limits.frames:
+        raise VideoError(f"{name}: {num_frames} frames wanted; ask for 1 to {limits.frames}")
     if os.path.isdir(path):
-        return _read_folder(path, name, num_frames, image_size)
-    _check_head(_head_of_file(path, name), name)
+        return _read_folder(path, name, num_frames, image_size, limits)
+    _check_file(path, name, limits)
     # Absolute, so that FFmpeg takes no file name for a URL.
-    return _read_file(os.path.abspath(path), name, num_frames, image_size)
+    return _read_file(os.path.abspath(path), name, num_frames, image_size, limits)
 
 
 def resize_frames(frames, image_size: int) -> np.ndarray:
@@ -151,45 +150,65 @@ def _is_resized(frames, image_size: int) -> bool:
     )
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
+    """``path`` as one line of text."""
     return path if path.isprintable() else ascii(path)
 
 
-def _head_of_file(path: str, name: str) -> bytes:
-    if not os.path.exists(path):
-        raise VideoError(f"{name} does not exist; check the path")
-    if not os.path.isfile(path):
+def _check_file(path: str, name: str, limits: Limits) -> None:
+    """Refuses what need not be shown to a decoder."""
+    status, head = _look_at(path, name)
+    if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{name} is neither a file nor a folder; give a video file")
-    try:
-        with open(path, "rb") as file:
-            return file.read(_HEAD)
-    except OSError as error:
-        raise VideoError(f"{name} cannot be opened: {error.strerror}; check its rights") from None
-
-
-def _check_head(head: bytes, name: str) -> None:
+    if status.st_size > limits.file_bytes:
+        limit = f"the limit is {limits.file_bytes}"
+        raise VideoError(f"{name} has {status.st_size} bytes, {limit}; give a smaller version")
     if not head:
         raise VideoError(f"{name} is empty; copy or download it again")
-    if not looks_like_video(bytes(head)):
+    if not looks_like_video(head):
         raise VideoError(f"{name} is text or audio, not a video; give a video file")
 
 
-def _check_pixels(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        limit = f"the limit is {MAX_PIXELS} pixels"
+def _look_at(path: str, name: str) -> tuple[os.stat_result, bytes]:
+    """What a path is, and how it begins if it is a file: nothing else is opened, for that may wait for ever."""
+    try:
+        status, head = os.stat(path), b""
+        if stat.S_ISREG(status.st_mode):
+            with open(path, "rb") as file:
+                head = file.read(_HEAD)
+        return status, head
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError(f"{name} does not exist; check the path") from None
+    except OSError as error:
+        raise VideoError(f"{name} cannot be opened: {error.strerror}; check the path and its rights") from None
+    except ValueError:  # a zero byte, which no path has
+        raise VideoError(f"{name} is no path; check it") from None
+
+
+def _check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        limit = f"the limit is {limits.pixels} pixels"
         raise VideoError(f"{name} has frames of {width}x{height}, {limit}; give a smaller version")
 
 
-def _read_file(path: str, name: str, num_frames: int, image_size: int) -> Video:
+def _check_duration(reader: PyAVReader, name: str, limits: Limits) -> None:
+    seconds = reader.count / reader.fps if reader.fps else 0
+    # A header that claims too much may be wrong.
+    if seconds > limits.duration_seconds and reader.has_frame_at(limits.duration_seconds):
+        limit = f"the limit is {limits.duration_seconds:.0f}"
+        raise VideoError(f"{name} lasts {seconds:.0f} seconds, {limit}; give a part of it")
+
+
+def _read_file(path: str, name: str, num_frames: int, image_size: int, limits: Limits) -> Video:
     try:
-        # OpenCV opens it even for decord: that takes milliseconds, and decord tells no frame size
-        # before it decodes.
-        opencv = OpenCVReader(path)
-        _check_pixels(opencv.width, opencv.height, name)
+        # PyAV opens it even for decord: that takes milliseconds, and decord tells no frame size before it decodes.
+        pyav = PyAVReader(path)
+        _check_pixels(pyav.width, pyav.height, name, limits)
+        _check_duration(pyav, name, limits)
         try:
-            return _sample(DecordReader(path, opencv), name, num_frames, image_size)
+            return _sample(DecordReader(path, pyav), name, num_frames, image_size)
         except DecodeError:
-            return _sample(opencv, name, num_frames, image_size)
+            return _sample(pyav, name, num_frames, image_size)
     except DecodeError:
         raise VideoError(
             f"{name}: no video frame can be decoded; check that it is a whole video file, or "
@@ -208,7 +227,7 @@ def _sample(reader, name: str, num_frames: int, image_size: int) -> Video:
     raise DecodeError("no frame")
 
 
-def _read_folder(path: str, name: str, num_frames: int, image_size: int) -> Video:
+def _read_folder(path: str, name: str, num_frames: int, image_size: int, limits: Limits) -> Video:
     try:
         files = sorted(entry for entry in os.listdir(path) if _is_image_name(entry))
     except OSError as error:
@@ -217,8 +236,9 @@ def _read_folder(path: str, name: str, num_frames: int, image_size: int) -> Vide
         raise VideoError(f"{name} is a folder without images; give a video, or a folder of frames")
     indices = sample_indices(len(files), num_frames)
 
-    def open_files(wanted: list[int]) -> list[Path]:
-        return [Path(path, files[index]) for index in wanted]
+    def open_files(wanted: list[int]) -> list[Callable[[], Image.Image]]:
+        # Called in the threads that resize.
+        return [partial(_open_image, Path(path, files[index]), limits) for index in wanted]
 
     frames = _assemble(open_files, indices, image_size, name)
     return Video(frames, tuple(indices), len(files), 0.0, "images")
@@ -257,7 +277,7 @@ def _resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.
 
 
 def _resize_into(slot: np.ndarray, frame) -> None:
-    image = _open_image(frame) if isinstance(frame, Path) else _to_rgb(frame)
+    image = frame() if callable(frame) else _to_rgb(frame)
     side = slot.shape[0]
     if image.size != (side, side):
         image = image.resize((side, side), Image.Resampling.BICUBIC)
@@ -274,11 +294,13 @@ def _to_rgb(frame) -> Image.Image:
     return frame if frame.mode == "RGB" else frame.convert("RGB")
 
 
-def _open_image(path: Path) -> Image.Image:
-    name = _printable(str(path))
+def _open_image(path: Path, limits: Limits) -> Image.Image:
+    name = printable(str(path))
     try:
+        if not path.is_file():
+            raise VideoError(f"{name} is not a file; replace or remove it")
         with Image.open(path, formats=_IMAGE_FORMATS) as image:
-            _check_pixels(image.width, image.height, name)
+            _check_pixels(image.width, image.height, name, limits)
             return image.convert("RGB")
     except VideoError:
         raise

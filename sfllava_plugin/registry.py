@@ -1,6 +1,7 @@
-"""registry.yaml and the user's second file: every model by name, as validated, immutable entries.
+"""registry.yaml and the user's second file: every model by name, as validated, immutable entries, and the limits.
 
-A user's file is named by the environment variable ``SFLLAVA_REGISTRY``; a name in it wins over the packaged one.
+A user's file is named by the environment variable ``SFLLAVA_REGISTRY``; a name in it wins over the packaged one, and so
+does a limit over its default.
 
 This module knows names and settings. It does not open checkpoints and does not know vLLM.
 """
@@ -9,17 +10,20 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from sfllava_plugin.frames import MAX_FRAMES
+from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.pathways import DEFAULT, Single, SlowFast, parse
 from sfllava_plugin.prompts import FAMILIES
 
 #: Names the user's own registry file.
 USER_FILE = "SFLLAVA_REGISTRY"
+_PARTS = ("models", "limits")
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class RegistryError(ValueError):
@@ -41,7 +45,7 @@ class Entry(BaseModel):
     checkpoint: str
     revision: str | None = None
     layout: Literal["hf", "original"] | None = None
-    frames: int = Field(default=50, ge=1, le=MAX_FRAMES, strict=True)
+    frames: int = Field(default=50, ge=1, strict=True)
     pathways: Annotated[
         SlowFast | Single,
         BeforeValidator(parse),
@@ -59,7 +63,8 @@ class Registry:
     An alias of an entry that ``over`` replaces stays with its name.
     """
 
-    def __init__(self, entries: dict[str, Entry], over: dict[str, Entry] | None = None):
+    def __init__(self, entries: dict[str, Entry], over: dict[str, Entry] | None = None, limits: Limits = DEFAULTS):
+        self.limits = limits
         every = entries | (over or {})
         owner: dict[str, str] = {}
         for layer in (entries, over or {}):
@@ -115,19 +120,26 @@ def _stamp(path: Path) -> tuple[Path, int]:
 
 @cache
 def _load(packaged: tuple[Path, int], user: tuple[Path, int] | None) -> Registry:
-    return Registry(_read(packaged[0]), _read(user[0]) if user else None)
+    entries, _ = _read(packaged[0])
+    over, limits = _read(user[0]) if user else (None, DEFAULTS)
+    return Registry(entries, over, limits)
 
 
-def _read(path: Path) -> dict[str, Entry]:
+def _read(path: Path) -> tuple[dict[str, Entry], Limits]:
+    """The entries and the limits in a file."""
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    models = _models(path, root)
+    parts = _parts(path, root)
+    limits = _validated(Limits, path, "limits", parts["limits"]) if "limits" in parts else DEFAULTS
     entries: dict[str, Entry] = {}
     owners: dict[str, str] = {}
-    for key, node in models.value:
-        entry = _entry(path, key.value, node)
+    for key, node in parts["models"].value if "models" in parts else ():
+        entry = _validated(Entry, path, key.value, node, name=key.value)
+        if entry.frames > limits.frames:
+            line, most = _line(_find(node, ("frames",))), limits.frames
+            raise RegistryError(f"{path}, line {line}: {entry.name}: frames: {entry.frames}, the limit is {most}")
         for name in (entry.name, *entry.aliases):
             if name in owners:
                 raise RegistryError(
@@ -135,55 +147,50 @@ def _read(path: Path) -> dict[str, Entry]:
                 )
             owners[name] = entry.name
         entries[entry.name] = entry
-    return entries
+    return entries, limits
 
 
-def _models(path: Path, root: yaml.Node | None) -> yaml.MappingNode:
-    if not isinstance(root, yaml.MappingNode):
-        raise RegistryError(f"{path}: a registry is a mapping with the key models")
+def _parts(path: Path, root: yaml.Node | None) -> dict[str, yaml.MappingNode]:
+    """The mappings ``models`` and ``limits``, as far as they are there."""
+    if not isinstance(root, yaml.MappingNode) or not root.value:
+        raise RegistryError(f"{path}: a registry is a mapping with the keys models and limits, or one of them")
     _refuse_repeats(path, root)
-    for key, _ in root.value:
-        if key.value != "models":
-            raise RegistryError(f"{path}, line {_line(key)}: unknown key {key.value!r}: use models")
-    if not root.value:
-        raise RegistryError(f"{path}: the key models is missing")
-    key, node = root.value[0]
-    if not isinstance(node, yaml.MappingNode):
-        raise RegistryError(f"{path}, line {_line(key)}: models must map names to settings")
-    return node
+    for key, node in root.value:
+        if key.value not in _PARTS:
+            raise RegistryError(f"{path}, line {_line(key)}: unknown key {key.value!r}: use {' or '.join(_PARTS)}")
+        if not isinstance(node, yaml.MappingNode):
+            raise RegistryError(f"{path}, line {_line(key)}: {key.value} must map names to settings")
+    return {key.value: node for key, node in root.value}
 
 
-def _entry(path: Path, name: str, node: yaml.Node) -> Entry:
+def _validated(kind: type[M], path: Path, what: str, node: yaml.Node, **known: str) -> M:
+    """What a mapping says, as a model of pydantic's; ``known`` is what else belongs to it."""
     if not isinstance(node, yaml.MappingNode):
-        raise RegistryError(f"{path}, line {_line(node)}: {name} must map settings to values")
+        raise RegistryError(f"{path}, line {_line(node)}: {what} must map settings to values")
     _refuse_repeats(path, node)
     try:
         settings = yaml.SafeLoader("").construct_document(node)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         problem = getattr(error, "problem", None) or error
-        raise RegistryError(f"{path}, line {_line(node)}: {name}: {problem}") from error
-    if "name" in settings:
-        key = _find(node, ("name",))
-        raise RegistryError(f"{path}, line {_line(key)}: {name}: unknown key 'name': use one of {_known()}")
+        raise RegistryError(f"{path}, line {_line(node)}: {what}: {problem}") from error
+    fields = [field for field in kind.model_fields if field not in known]
+    for key, _ in node.value:
+        if key.value not in fields:
+            message = f"unknown key {key.value!r}: use one of {', '.join(fields)}"
+            raise RegistryError(f"{path}, line {_line(key)}: {what}: {message}")
     if isinstance(settings.get("checkpoint"), str):
         settings["checkpoint"] = _checkpoint(path, settings["checkpoint"])
     try:
-        return Entry.model_validate(settings | {"name": name})
+        return kind.model_validate(settings | known)
     except ValidationError as error:
         problem = error.errors()[0]
         where, message = problem["loc"], problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown key {where[-1]!r}: use one of {_known()}"
-        elif problem["type"] == "missing":
+        if problem["type"] == "missing":
             message = f"the key {where[0]!r} is missing"
         else:
             message = f"{'.'.join(str(part) for part in where)}: {message}"
         line = _line(_find(node, where))
-        raise RegistryError(f"{path}, line {line}: {name}: {message}") from error
-
-
-def _known() -> str:
-    return ", ".join(field for field in Entry.model_fields if field != "name")
+        raise RegistryError(f"{path}, line {line}: {what}: {message}") from error
 
 
 def _refuse_repeats(path: Path, node: yaml.MappingNode) -> None:

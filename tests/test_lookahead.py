@@ -3,8 +3,11 @@
 import threading
 import time
 
-from sfllava_plugin.engine.lookahead import AHEAD, Lookahead
+from sfllava_plugin.engine.lookahead import Lookahead
 from sfllava_plugin.frames import VideoError
+from sfllava_plugin.limits import Limits
+
+AHEAD = Limits().look_ahead
 
 
 def test_videos_come_in_order_and_once():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sfllava_plugin import registry
+from sfllava_plugin.limits import Limits
 from sfllava_plugin.registry import RegistryError
 
 PAPER = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
@@ -158,7 +159,7 @@ def test_a_home_folder_is_found(user_file):
     [
         (entry("frame: 8"), "line 4: mine: unknown key 'frame': use one of checkpoint, revision, layout, frames"),
         (entry("frames: 8", "name: other"), "line 5: mine: unknown key 'name': use one of checkpoint, "),
-        (entry("7: 8"), "line .*: mine: 7: Keys should be strings"),
+        (entry("7: 8"), "line 4: mine: unknown key '7'"),
         (entry("frames: 8", "frames: 9"), "line 5: the key 'frames' is there twice"),
         (entry("pathways: average"), "line 4: mine: pathways: unknown pathway 'average': use slowfast-"),
         (entry("pathways: slowfast-slow_1frms_foo-fast_1x1"), "line 4: mine: pathways: unknown slow pool 'foo'"),
@@ -167,7 +168,7 @@ def test_a_home_folder_is_found(user_file):
         (entry("prompts: [yi]"), r"line 4: mine: prompts: unknown prompts \['yi'\]"),
         (entry("layout: gguf"), "line 4: mine: layout: .*'hf' or 'original'"),
         (entry("frames: 0"), "line 4: mine: frames: .*greater than or equal to 1"),
-        (entry("frames: 1025"), "line 4: mine: frames: .*less than or equal to 1024"),
+        (entry("frames: 1025"), "line 4: mine: frames: 1025, the limit is 1024"),
         (entry("frames: many"), "line 4: mine: frames: .*integer"),
         (entry("frames: 2.5"), "line 4: mine: frames: .*integer"),
         (entry("frames: true"), "line 4: mine: frames: .*integer"),
@@ -181,11 +182,18 @@ def test_a_home_folder_is_found(user_file):
         ("models:\n  mine: {checkpoint: [a]}\n", "line 2: mine: checkpoint: .*string"),
         ("models:\n  mine: owner/name\n", "line 2: mine must map settings to values"),
         ("models: [mine]\n", "line 1: models must map names to settings"),
-        ("model: {}\n", "line 1: unknown key 'model': use models"),
-        ("models: {}\nmodel: {}\n", "line 2: unknown key 'model': use models"),
+        ("model: {}\n", "line 1: unknown key 'model': use models or limits"),
+        ("models: {}\nmodel: {}\n", "line 2: unknown key 'model': use models or limits"),
         ("models: {}\nmodels: {}\n", "line 2: the key 'models' is there twice"),
-        ("{}", "the key models is missing"),
-        ("", "a registry is a mapping with the key models"),
+        ("{}", "a registry is a mapping with the keys models and limits, or one of them"),
+        ("", "a registry is a mapping with the keys models and limits"),
+        ("limits: {frames: 0}", "line 1: limits: frames: .*greater than or equal to 1"),
+        ("limits:\n  decode_seconds: .inf\n", "line 2: limits: decode_seconds: .*less than or equal"),
+        ("limits:\n  decode_seconds: .nan\n", "line 2: limits: decode_seconds: "),
+        ("limits:\n  seconds: 1\n", "line 2: limits: unknown key 'seconds': use one of frames, videos, "),
+        ("limits: 5", "line 1: limits must map names to settings"),
+        ("limits: {frames: 20}\n" + entry("frames: 21"), "line 5: mine: frames: 21, the limit is 20"),
+        ("[" * 100_000, "not YAML"),
         ("models: {a: b: c}", "not YAML: .*line 1, column"),
         ("models:\n\tmine: {}\n", "not YAML: .*line 2, column 1"),
     ],
@@ -236,3 +244,10 @@ def test_alias_stays_with_a_shipped_name_that_the_user_replaces(user_file):
     user_file("models:\n  sf-llava-7b:\n    checkpoint: some/other\n")
     replaced = registry.load().get("sf-llava")
     assert (replaced.name, replaced.checkpoint, replaced.aliases) == ("sf-llava-7b", "some/other", ("sf-llava",))
+
+
+def test_limits_without_models(user_file):
+    user_file("limits:\n  duration_seconds: 60\n  decoders: 3\n")
+    found = registry.load()
+    assert found.get("sf-llava").frames == 50
+    assert found.limits == Limits(duration_seconds=60, decoders=3)

@@ -54,7 +54,7 @@ def resolve(arguments: "EngineArgs") -> None:
         if tokenizer_is_model:
             arguments.tokenizer = arguments.model
     if is_prepared(arguments.model):
-        media.choose()
+        media.choose(arguments, registry.load().limits.pixels)
         _complete(arguments, engine_defaults(arguments.model))
 
 

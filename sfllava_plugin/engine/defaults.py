@@ -7,7 +7,9 @@ loader otherwise.
 
 from typing import TYPE_CHECKING
 
+from sfllava_plugin import registry
 from sfllava_plugin.engine.settings import VideoSettings
+from sfllava_plugin.engine.video_loader import SETTINGS, LoaderSettings
 from sfllava_plugin.model_directory import ARCHITECTURE
 
 if TYPE_CHECKING:
@@ -27,19 +29,24 @@ def register() -> None:
 
 
 def complete(model_config: "ModelConfig") -> None:
-    """Give the video loader its frame count and size.
+    """Give the video loader its frame count, its size and the limits.
 
     Raises:
         ValueError: pathways or frames do not exist, or leave no token for a question.
     """
-    settings = VideoSettings.read(model_config.hf_config)
+    limits = registry.load().limits
+    settings = VideoSettings.read(model_config.hf_config, limits)
     # None when the user switched every modality off and the model runs on text alone.
     if model_config.multimodal_config is None:
         return
     video = model_config.multimodal_config.media_io_kwargs.setdefault("video", {})
-    frames = video.setdefault("num_frames", settings.frames)
-    video.setdefault("image_size", settings.image_size)
-    if (tokens := settings.video_tokens(max(frames, 1))) >= model_config.max_model_len:
+    if video.get("num_frames", -1) == -1:
+        video["num_frames"] = settings.frames
+    frames = video["num_frames"]
+    if not isinstance(frames, int) or not 1 <= frames <= limits.frames:
+        raise ValueError(f"num_frames of a video must be 1 to {limits.frames}, not {frames!r}")
+    video[SETTINGS] = LoaderSettings(frames, settings.image_size, limits)
+    if (tokens := settings.video_tokens(frames)) >= model_config.max_model_len:
         raise ValueError(
             f"{frames} frames through {settings.pathways} take {tokens} tokens, and the context is "
             f"{model_config.max_model_len}: take fewer frames, a coarser pathway or a larger --max-model-len"

@@ -3,19 +3,15 @@
 It knows paths, and that reading one takes a while. It does not know questions or engines.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from sfllava_plugin.limits import DEFAULTS, Limits
 
-#: Threads that decode; each resizes with a few of its own, so there need not be one for every core.
-DECODERS = max(2, min(8, (os.cpu_count() or 2) // 2))
-#: Videos that are being decoded or wait decoded: memory does not grow with the job.
-AHEAD = DECODERS + 2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,11 +24,15 @@ class Decoded(Generic[T]):
 
 
 class Lookahead(Generic[T]):
-    """Videos in order, decoded by ``read`` in threads; a context manager, which drops what was not asked for."""
+    """Videos in order, decoded by ``read`` in threads; a context manager, which drops what was not asked for.
 
-    def __init__(self, paths: Sequence[str], read: Callable[[str], T]):
-        self._read = read
-        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+    As many are decoded at once, and as many are being decoded or wait decoded, as ``limits`` say: memory does not grow
+    with the job.
+    """
+
+    def __init__(self, paths: Sequence[str], read: Callable[[str], T], limits: Limits = DEFAULTS):
+        self._read, self._ahead = read, limits.look_ahead
+        self._pool = ThreadPoolExecutor(limits.decoders, thread_name_prefix="decode")
         self._waiting: deque[tuple[int, Future]] = deque()
         self._paths = enumerate(paths)
 
@@ -63,7 +63,7 @@ class Lookahead(Generic[T]):
         return Decoded(number, None, error) if error else Decoded(number, future.result())
 
     def _fill(self) -> None:
-        while len(self._waiting) < AHEAD:
+        while len(self._waiting) < self._ahead:
             number, path = next(self._paths, (None, None))
             if number is None:
                 return

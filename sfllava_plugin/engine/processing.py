@@ -27,7 +27,9 @@ from vllm.multimodal.processing import (
     TimingContext,
 )
 
+from sfllava_plugin import registry
 from sfllava_plugin.engine.settings import VideoSettings
+from sfllava_plugin.engine.video_loader import SETTINGS
 from sfllava_plugin.frames import resize_frames
 from sfllava_plugin.prompts import VIDEO_MARKER
 
@@ -44,10 +46,8 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
 
     @property
     def max_frames(self) -> int:
-        """The most frames a video may have: what the operator set, and memory was measured with."""
-        video = self.ctx.get_mm_config().media_io_kwargs.get("video", {})
-        configured = video.get("num_frames", self.settings.frames)
-        return configured if configured > 0 else self.settings.frames
+        """The most frames a video may have: what the operator set (defaults.py), and memory was measured with."""
+        return self.ctx.get_mm_config().media_io_kwargs["video"][SETTINGS].frames
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
         return {}
@@ -55,7 +55,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         context = self.ctx.model_config.max_model_len
         return {
-            "video": max(1, context // self.settings.video_tokens(1)),
+            "video": max(1, min(registry.load().limits.videos, context // self.settings.video_tokens(1))),
             "image": max(1, context // self.settings.image_tokens),
         }
 

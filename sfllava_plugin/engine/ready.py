@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from sfllava_plugin.engine.lookahead import Lookahead
+from sfllava_plugin.limits import DEFAULTS, Limits
 
 Q = TypeVar("Q")
 
@@ -40,6 +41,7 @@ class ReadyQuestions(Generic[Q]):
         beginning_of: what the prompts of two questions on a video must have in common to share it in the prefix cache;
             it can be sorted.
         read: decodes a video, in threads.
+        limits: how many at once, and how many ahead.
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class ReadyQuestions(Generic[Q]):
         video_of: Callable[[Q], str],
         beginning_of: Callable[[Q], Any],
         read: Callable[[str], Any],
+        limits: Limits = DEFAULTS,
     ):
         videos: dict[str, list[tuple[int, Q]]] = {}
         for position, question in enumerate(questions):
             videos.setdefault(video_of(question), []).append((position, question))
         self._beginning_of = beginning_of
-        self._videos = Lookahead(list(videos), read)
+        self._videos = Lookahead(list(videos), read, limits)
         self._not_begun = deque(videos.values())
         self._leading: deque[Ready[Q]] = deque()
         self._held: dict[int, deque[Ready[Q]]] = {}

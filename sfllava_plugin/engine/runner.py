@@ -19,13 +19,14 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin.decoding import read_video
 from sfllava_plugin.engine.flow import Bounds, Flow
 from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
 from sfllava_plugin.engine.scoring import Scoring
 from sfllava_plugin.engine.settings import VideoSettings
-from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import Video, read_video
+from sfllava_plugin.engine.video_loader import SETTINGS, metadata
+from sfllava_plugin.frames import Video
 from sfllava_plugin.model_directory import CHAT_TEMPLATE
 from sfllava_plugin.pathways import SlowFast, slow_indices
 
@@ -71,8 +72,9 @@ class Runner:
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
-        self.settings = VideoSettings.read(config.hf_config)
-        self.frames = config.multimodal_config.media_io_kwargs["video"]["num_frames"]
+        loader = config.multimodal_config.media_io_kwargs["video"][SETTINGS]
+        self.frames, self._limits = loader.frames, loader.limits
+        self.settings = VideoSettings.read(config.hf_config, self._limits)
         self._bounds = self._bounds_of_engine()
         self._marker_is_a_word = config.hf_config.image_token_index < config.get_vocab_size()
 
@@ -95,7 +97,7 @@ class Runner:
         holds are in the engine, and a few wait there, so that memory does not grow with the job. To stop early, close
         the generator: what the engine has not finished is dropped.
         """
-        with ReadyQuestions(questions, _video, _beginning, self._read) as ready:
+        with ReadyQuestions(questions, _video, _beginning, self._read, self._limits) as ready:
             flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish)
             try:
                 for asked, result in flow:
@@ -104,7 +106,7 @@ class Runner:
                 flow.stop()
 
     def _read(self, path: str) -> _Decoded:
-        video = read_video(path, num_frames=self.frames, image_size=self.settings.image_size)
+        video = read_video(path, num_frames=self.frames, image_size=self.settings.image_size, limits=self._limits)
         return _Decoded(video, video_identifier(path, self.frames))
 
     def _ask(self, asked: Ready[Question]) -> Scoring | None:

@@ -1,17 +1,38 @@
-"""frames.py as a vLLM video loader (vllm/multimodal/video.py): bytes in, resized frames out.
+"""decoding.py as a vLLM video loader (vllm/multimodal/video.py): bytes in, resized frames out.
 
 It runs on vLLM's media threads, so the resize happens here and not on the one thread of the processor.
 """
 
+import logging
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sfllava_plugin.frames import MAX_FRAMES, Video, VideoError, read_video
+from sfllava_plugin.decoding import read_video
+from sfllava_plugin.frames import Video, VideoError
+from sfllava_plugin.limits import Limits
 from sfllava_plugin.model_directory import VIDEO_PROCESSOR
+
+logger = logging.getLogger(__name__)
 
 #: The loader's name in ``--media-io-kwargs '{"video": {"video_backend": ...}}'``.
 NAME = "sfllava"
+#: Its settings' name there.
+SETTINGS = "sfllava"
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """What the operator decided; vLLM hands it to the loader beside what a request wants.
+
+    An object and not numbers: with ``--trust-request-mm-kwargs`` a request may name any of the loader's arguments, and
+    JSON makes no such object.
+    """
+
+    frames: int
+    image_size: int
+    limits: Limits
 
 
 def register() -> None:
@@ -20,20 +41,18 @@ def register() -> None:
 
     class SlowFastVideoLoader(VideoLoader):
         @classmethod
-        def load_bytes(
-            cls, data: bytes, num_frames: int = -1, image_size: int | None = None, **kwargs: Any
-        ) -> tuple[np.ndarray, dict[str, Any]]:
-            return load(data, num_frames, image_size)
+        def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+            return load(data, num_frames, kwargs.get(SETTINGS))
 
     VIDEO_LOADER_REGISTRY.register(NAME, video_processor=VIDEO_PROCESSOR)(SlowFastVideoLoader)
 
 
-def load(data: bytes, num_frames: int, image_size: int | None) -> tuple[np.ndarray, dict[str, Any]]:
+def load(data: bytes, num_frames: int, settings: LoaderSettings) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a video for the engine.
 
     Args:
-        num_frames: how many are wanted; -1 is vLLM's word for all, which stops at `MAX_FRAMES`.
-        image_size: the tower's; a model directory of ours always brings it (defaults.py).
+        num_frames: how many are wanted; no more than the operator's, and so many for -1, vLLM's word for all.
+        settings: the operator's; a model directory of ours always brings them (defaults.py).
 
     Returns:
         Frames, uint8 [T, S, S, 3], and the metadata vLLM keeps with a video.
@@ -41,10 +60,27 @@ def load(data: bytes, num_frames: int, image_size: int | None) -> tuple[np.ndarr
     Raises:
         VideoError: the video cannot be read; vLLM answers the client with its message.
     """
-    if image_size is None:
-        raise VideoError(f"the video loader {NAME} works only with models of sfllava_plugin")
-    video = read_video(data, num_frames=MAX_FRAMES if num_frames == -1 else num_frames, image_size=image_size)
+    frames = frames_for(num_frames, settings)
+    video = read_video(data, num_frames=frames, image_size=settings.image_size, limits=settings.limits)
     return video.frames, metadata(video)
+
+
+def frames_for(wanted: int, settings: LoaderSettings) -> int:
+    """How many frames a request gets that wants so many.
+
+    Raises:
+        VideoError: it is no number of frames; or the settings are not ours.
+    """
+    if not isinstance(settings, LoaderSettings):
+        raise VideoError(f"{SETTINGS!r} among the settings of a video is the server's; leave it out")
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or (wanted < 1 and wanted != -1):
+        raise VideoError(f"num_frames is {wanted!r}; give 1 to {settings.frames}")
+    if wanted > settings.frames or wanted == -1:
+        logger.warning(
+            "a request wants %d frames of a video and gets %d, what this server takes", wanted, settings.frames
+        )
+        return settings.frames
+    return wanted
 
 
 def metadata(video: Video) -> dict[str, Any]:

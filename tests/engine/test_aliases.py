@@ -2,6 +2,9 @@
 
 import pytest
 
+from sfllava_plugin.engine.video_loader import LoaderSettings
+from sfllava_plugin.limits import Limits
+
 from tests.engine.support import KV_CACHE
 
 
@@ -25,7 +28,8 @@ def test_what_comes_with_a_name(arguments):
     assert config.model_config.architecture == "SlowFastLlavaForConditionalGeneration"
     assert config.model_config.served_model_name == "mine"
     assert config.model_config.max_model_len == 4096
-    assert config.model_config.multimodal_config.media_io_kwargs["video"] == {"num_frames": 50, "image_size": 336}
+    video = config.model_config.multimodal_config.media_io_kwargs["video"]
+    assert video == {"num_frames": 50, "sfllava": LoaderSettings(50, 336, Limits())}
     assert config.model_config.hf_config.slowfast_pathways == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
 
 

@@ -1,0 +1,80 @@
+"""The process that decodes: `python -m sfllava_plugin.decoding_process SOCKET`, started and ended by decoding.py.
+
+Requests come over the socket, a line of JSON each; a video that is no path comes as an open file with its request. The
+answer is a line of JSON, and behind it the frames' bytes. Whatever a video does to a decoder, it does it here: what it
+can take is bounded, and the system ends a decoder that never comes back, even when nobody is left to do that.
+"""
+
+import array
+import json
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+
+from sfllava_plugin.frames import VideoError, read_video
+from sfllava_plugin.limits import Limits
+
+#: A request is a path, a name and a few numbers.
+LONGEST_REQUEST = 64 * 1024
+#: How much later than the other side this one gives up.
+_GRACE_SECONDS = 5
+
+
+def main() -> None:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    # An interrupt of the user is for the program; this process ends with the socket.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A decoder has nothing to write.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    # Damaged videos make libraries talk; until here, what is missing was to be seen.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    channel.sendall(b"{}\n")
+    while request := _receive(channel):
+        _answer(channel, *request)
+
+
+def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
+    """The next request and the open file that came with it, or None at the end."""
+    line, files = b"", array.array("i")
+    while not line.endswith(b"\n"):
+        piece, received, _, _ = socket.recv_fds(channel, LONGEST_REQUEST, 1)
+        if not piece:
+            return None
+        line += piece
+        files.extend(received)
+    return json.loads(line), files[0] if files else None
+
+
+def _answer(channel: socket.socket, request: dict, file: int | None) -> None:
+    limits = Limits(**request["limits"])
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.decode_bytes, resource.RLIM_INFINITY))
+    signal.alarm(math.ceil(limits.decode_seconds) + _GRACE_SECONDS)
+    try:
+        video = read_video(
+            request["path"] if file is None else f"/dev/fd/{file}",
+            num_frames=request["num_frames"],
+            image_size=request["image_size"],
+            limits=limits,
+            name=request["name"],
+        )
+        answer, frames = vars(video) | {"frames": len(video.frames)}, video.frames
+    except VideoError as error:
+        answer, frames = {"error": str(error)}, b""
+    except MemoryError:
+        answer, frames = {"error": None}, b""
+    finally:
+        signal.alarm(0)
+        if file is not None:
+            os.close(file)
+    channel.sendall(json.dumps(answer).encode() + b"\n")
+    channel.sendall(frames)
+
+
+if __name__ == "__main__":
+    main()
