@@ -16,7 +16,7 @@ from sfllava_plugin import registry
 TESTED = ("0.32",)
 LOOKED_AT = ("0.33",)
 
-_PACKAGES = ("torch", "transformers", "decord", "opencv-python-headless", "lmms-eval")
+_PACKAGES = ("torch", "transformers", "decord", "av", "lmms-eval")
 
 
 @dataclass(frozen=True)

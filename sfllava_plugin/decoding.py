@@ -66,8 +66,7 @@ def read_video(
 def _file_of(data: bytes) -> Iterator[int]:
     """An open file with ``data``; on Linux it stays in memory.
 
-    Both decoders can read bytes themselves, and both can kill the process doing it: decord when a video is cut short,
-    OpenCV when it frees the stream without holding the GIL.
+    decord can read bytes itself, and kills the process doing it when a video is cut short.
     """
     in_memory = hasattr(os, "memfd_create")
     with open(os.memfd_create("video"), "w+b", 0) if in_memory else tempfile.TemporaryFile(buffering=0) as file:

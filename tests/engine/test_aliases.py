@@ -4,7 +4,6 @@ import pytest
 
 from sfllava_plugin.engine.video_loader import LoaderSettings
 from sfllava_plugin.limits import Limits
-
 from tests.engine.support import KV_CACHE
 
 

@@ -1,0 +1,211 @@
+"""Processes that decode: what kills, stops or fills one of them costs the one video."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+
+from sfllava_plugin import decoding, frames
+from sfllava_plugin.decoding import read_video
+from sfllava_plugin.frames import VideoError
+from sfllava_plugin.limits import Limits
+from tests.faults.encoding import encode
+
+
+@pytest.fixture
+def plain(made):
+    return made / "plain.mp4"
+
+
+@pytest.fixture
+def expected(plain):
+    return frames.read_video(plain, num_frames=16, image_size=48)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """No process left from another test."""
+    for process in processes():
+        process.kill()
+        process.wait()
+
+
+def processes(of=None):
+    """The decoding processes of a process, of this one by default."""
+    children = psutil.Process(of).children()
+    return [child for child in children if "sfllava_plugin.decoding_process" in child.cmdline()]
+
+
+def read(path, **limits):
+    return read_video(path, num_frames=16, image_size=48, limits=Limits(**limits))
+
+
+def meanwhile(act, path, **limits):
+    """Read a video in a process that is stopped, and ``act`` on it then: the frames, or what the error says."""
+    with ThreadPoolExecutor(1) as pool:
+        [process] = processes()
+        process.suspend()
+        future = pool.submit(read, path, **limits)
+        time.sleep(0.3)
+        act(process)
+        try:
+            return future.result(timeout=60)
+        except VideoError as error:
+            return str(error)
+
+
+def same(video, expected):
+    assert video.indices == expected.indices
+    np.testing.assert_array_equal(video.frames, expected.frames)
+
+
+def test_one_process_serves_many_videos(plain, expected):
+    same(read(plain), expected)
+    [first] = processes()
+    same(read(plain.read_bytes()), expected)
+    assert processes() == [first]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGBUS])
+def test_a_process_that_dies_is_replaced(plain, expected, ending):
+    read(plain)
+    [first] = processes()
+    # It has served before: a new one has the last word, and finds nothing wrong.
+    same(meanwhile(lambda process: (process.send_signal(ending), process.resume()), plain), expected)
+    assert first not in processes()
+    assert len(processes()) == 1
+
+
+def with_decoder(what: str) -> str:
+    """A program like decoding_process.py, in which ``what`` is done when a video is first looked at."""
+    return (
+        "import ctypes, runpy, sfllava_plugin.frames\n"
+        f"sfllava_plugin.frames._check_file = lambda *given: {what}\n"
+        "runpy.run_module('sfllava_plugin.decoding_process', run_name='__main__')\n"
+    )
+
+
+def test_a_video_that_crashes_a_new_process_is_to_blame(plain, expected, monkeypatch):
+    # A real crash: something is read from nowhere.
+    start, crashing = subprocess.Popen, with_decoder("ctypes.string_at(0)")
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", lambda call, **how: start([call[0], "-c", crashing, call[-1]], **how))
+        with pytest.raises(VideoError, match=r"plain.mp4 crashes the decoder; convert it"):
+            read(plain)
+    same(read(plain), expected)
+
+
+def test_a_decoder_that_never_comes_back_is_ended(plain, expected):
+    read(plain)
+    [first] = processes()
+    begin = time.monotonic()
+    said = meanwhile(lambda process: None, plain, decode_seconds=1)
+    assert "plain.mp4: decoding took longer than 1 seconds" in said
+    assert time.monotonic() - begin < 30
+    assert not first.is_running()
+    same(read(plain), expected)
+
+
+def test_memory_is_bounded(made, plain, expected, tmp_path):
+    large = tmp_path / "large.mkv"
+    encode(large, np.zeros((8, 4000, 8000, 3), np.uint8), "ffv1")
+    read(plain)
+    with pytest.raises(VideoError, match=r"takes more memory|no video frame can be decoded|crashes the decoder"):
+        read(large, decode_bytes=2**28)
+    same(read(plain), expected)
+    assert read(large).total_frames == 8
+
+
+def test_no_more_decode_at_once_than_said(plain, expected):
+    most = 0
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(read, plain, decoders=2) for _ in range(24)]
+        while not all(future.done() for future in futures):
+            most = max(most, len(processes()))
+            time.sleep(0.01)
+    assert 1 <= most <= 2
+    for future in futures:
+        same(future.result(), expected)
+
+
+def test_an_old_process_is_replaced(plain, expected, monkeypatch):
+    monkeypatch.setattr(decoding, "_VIDEOS_OF_A_PROCESS", 2)
+    seen = set()
+    for _ in range(6):
+        same(read(plain), expected)
+        seen |= {process.pid for process in processes()}
+    assert len(seen) == 3
+    assert len(processes()) == 0
+
+
+def test_a_forked_copy_has_processes_of_its_own(plain, expected):
+    read(plain)
+    [ours] = processes()
+    if (copy := os.fork()) == 0:
+        good = read(plain).indices == expected.indices and ours not in processes()
+        os._exit(0 if good else 1)
+    assert os.waitpid(copy, 0)[1] == 0
+    same(read(plain), expected)
+    assert processes() == [ours]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_is_left_when_the_program_ends(plain, ending):
+    program = "import sys, time; from sfllava_plugin.decoding import read_video\n"
+    program += "read_video(sys.argv[1], num_frames=1, image_size=8); print('read', flush=True); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", program, plain], stdout=subprocess.PIPE)
+    assert parent.stdout.readline() == b"read\n"
+    [process] = processes(parent.pid)
+    parent.send_signal(ending)
+    parent.wait()
+    psutil.wait_procs([process], timeout=10)
+    assert not process.is_running()
+
+
+def test_an_orphan_that_hangs_ends_by_itself(plain):
+    """The program is killed while its decoder, outside of Python, does not come back."""
+    hanging = with_decoder("ctypes.CDLL(None).sleep(1000)")
+    program = f"""
+import subprocess, sys
+from sfllava_plugin import decoding
+from sfllava_plugin.limits import Limits
+start = subprocess.Popen
+subprocess.Popen = lambda call, **how: start([call[0], "-c", {hanging!r}, call[-1]], **how)
+decoding.read_video(sys.argv[1], num_frames=1, image_size=8, limits=Limits(decode_seconds=3))
+"""
+    parent = subprocess.Popen([sys.executable, "-c", program, plain], stderr=subprocess.DEVNULL)
+    while not (children := psutil.Process(parent.pid).children()):
+        time.sleep(0.05)
+    time.sleep(1.5)
+    parent.kill()
+    parent.wait()
+    assert all(child.is_running() for child in children)
+    gone, _ = psutil.wait_procs(children, timeout=30)
+    assert gone == children
+
+
+def test_an_interrupt_while_waiting_leaves_a_process_that_works(plain, expected):
+    read(plain)
+    [first] = processes()
+    first.suspend()
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        read(plain)
+    assert not first.is_running()
+    same(read(plain), expected)
+
+
+def test_a_process_that_cannot_start_says_why(plain, monkeypatch, capfd):
+    start, broken = subprocess.Popen, "import nothing_like_it"
+    monkeypatch.setattr(subprocess, "Popen", lambda call, **how: start([call[0], "-c", broken], **how))
+    with pytest.raises(OSError, match="did not start"):
+        read(plain)
+    assert "nothing_like_it" in capfd.readouterr().err
