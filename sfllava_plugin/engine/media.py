@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+
 from sfllava_plugin.engine import jpeg_frames
+from sfllava_plugin.engine.video_loader import NAME as LOADER
 from sfllava_plugin.engine.video_loader import SETTINGS, LoaderSettings, frames_for
 from sfllava_plugin.frames import VideoError
 
@@ -29,6 +32,16 @@ def register() -> None:
     from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
 
     class SlowFastMediaConnector(MediaConnector):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            video = self.media_io_kwargs.get("video", {})
+            # None with a model that is not ours, in a process that has both.
+            self._settings = video.get(SETTINGS)
+            if self._settings is not None:
+                # A request may name another loader, which knows no limits.
+                kept = {name: video[name] for name in ("num_frames", SETTINGS) if name in video}
+                self.media_io_kwargs = self.media_io_kwargs | {"video": kept | {"video_backend": LOADER}}
+
         def load_from_url(self, url, media_io, **kwargs):
             with _client_errors(url):
                 return super().load_from_url(url, self._within_limits(media_io), **kwargs)
@@ -38,9 +51,7 @@ def register() -> None:
                 return await super().load_from_url_async(url, self._within_limits(media_io), **kwargs)
 
         def _within_limits(self, media_io):
-            settings = self.media_io_kwargs.get("video", {}).get(SETTINGS)
-            # None with a model that is not ours, in a process that has both.
-            return media_io if settings is None else _WithinLimits(media_io, settings)
+            return media_io if self._settings is None else _WithinLimits(media_io, self._settings)
 
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(SlowFastMediaConnector)
 
@@ -104,6 +115,8 @@ def _client_errors(url: str):
         raise ValueError(f"the URL cannot be fetched: its host answered {error.status}; try again later") from error
     except (TimeoutError, aiohttp.ClientError) as error:
         raise ValueError("the URL cannot be fetched: its host does not answer; check it, or try again later") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError("the image has too many pixels; give a smaller version") from error
     except NotImplementedError as error:
         raise ValueError("only data: URLs in base64 can be read; encode the video") from error
     except OSError as error:

@@ -1,0 +1,300 @@
+"""`vllm serve` for strangers: every bad request is a 4xx with one sentence, the next good one is answered rightly."""
+
+import base64
+import functools
+import http.server
+import json
+import re
+import threading
+import time
+
+import httpx
+import pytest
+
+from tests.faults import inputs
+from tests.serving import serve
+
+NAME = "sf-llava-tiny"
+
+
+class _Host(http.server.SimpleHTTPRequestHandler):
+    """The inputs over http, and hosts that misbehave."""
+
+    def do_GET(self):
+        behaviour = self.path.split("?")[0].strip("/").split("/")[0]
+        if hasattr(self, f"be_{behaviour}"):
+            getattr(self, f"be_{behaviour}")()
+        else:
+            super().do_GET()
+
+    def be_busy(self):
+        self.send_error(503)
+
+    def be_slow(self):
+        time.sleep(20)
+
+    def be_redirect(self):
+        self.send_response(302)
+        self.send_header("Location", self.path.partition("?")[2])
+        self.end_headers()
+
+    def be_large(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(4096):
+            self.wfile.write(bytes(2**20))
+
+    def be_short(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"\0\0\0\x20ftypisom")
+
+    def log_message(self, *_):
+        pass
+
+
+class _Quiet(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """Clients that hang up early are part of it."""
+
+
+@pytest.fixture(scope="module")
+def web(made):
+    """The address of the host with the inputs."""
+    with _Quiet(("127.0.0.1", 0), functools.partial(_Host, directory=made)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(made, tmp_path_factory):
+    """A server that may read the inputs and fetch from one domain, whose clients may say how videos are read."""
+    arguments = ["--allowed-local-media-path", str(made), "--allowed-media-domains", "127.0.0.1"]
+    arguments += ["--trust-request-mm-kwargs", "--enable-log-requests"]
+    variables = {"VLLM_VIDEO_FETCH_TIMEOUT": "2", "VLLM_MEDIA_FETCH_MAX_RETRIES": "1"}
+    variables |= {"VLLM_MAX_MEDIA_DOWNLOAD_SIZE_MB": "64"}
+    log = tmp_path_factory.mktemp("server") / "log"
+    with serve(NAME, *arguments, log=log, **variables) as url:
+        yield url
+
+
+@pytest.fixture
+def chat(server, good):
+    """chat(video's URL, ...): the response; further keys go into the request."""
+
+    def post(url, question=good.question, max_tokens=24, **more):
+        content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": question}]
+        body = {"model": NAME, "messages": [{"role": "user", "content": content}], "max_tokens": max_tokens} | more
+        # json.dumps and not httpx: half a character is written as it is written in JSON.
+        headers = {"Content-Type": "application/json"}
+        return httpx.post(f"{server}/v1/chat/completions", content=json.dumps(body), headers=headers, timeout=120)
+
+    return post
+
+
+@pytest.fixture
+def alive(chat, made, good):
+    """Afterwards, the next good question is answered rightly."""
+    yield
+    assert text_of(chat((made / "plain.mp4").as_uri())) == good.answer
+
+
+def text_of(response):
+    assert response.status_code == 200, response.text
+    return response.json()["choices"][0]["message"]["content"].strip()
+
+
+def refused(response, words, made, one_line=True):
+    assert 400 <= response.status_code < 500, response.text
+    error = response.json()["error"]["message"]
+    assert re.search(words, error), error
+    assert not re.search(r"Traceback|File \"|0x[0-9a-f]{6}|/site-packages/", error), error
+    assert str(made) not in error
+    if one_line:
+        assert "\n" not in error and len(error) < 800
+
+
+def data_url(data: bytes, kind: str = "video/mp4") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+@pytest.mark.usefixtures("alive")
+@pytest.mark.parametrize("video", inputs.VIDEOS, ids=lambda video: ascii(video.name)[:40])
+def test_videos(chat, made, good, video):
+    response = chat((made / video.name).as_uri())
+    if error := video.served or video.error:
+        refused(response, error, made)
+    else:
+        assert text_of(response) == good.answer or not video.right
+
+
+@pytest.mark.usefixtures("alive")
+@pytest.mark.parametrize("asked", inputs.QUESTIONS, ids=lambda asked: asked.name)
+def test_questions(chat, made, asked):
+    more = {"chat_template_kwargs": {"options": asked.options}} if asked.options else {}
+    response = chat((made / "plain.mp4").as_uri(), asked.question, asked.max_tokens, **more)
+    if error := asked.served or asked.error:
+        refused(response, error, made)
+    else:
+        assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("way", ["data", "http"])
+def test_the_other_ways_a_video_comes(chat, made, web, good, way):
+    for video in ("plain.mp4", "a.gif", "stream.ts", "noise.mp4", "list.m3u8", "empty.mp4"):
+        url = data_url((made / video).read_bytes()) if way == "data" else f"{web}/{video}"
+        response = chat(url)
+        if video in ("noise.mp4", "list.m3u8", "empty.mp4"):
+            refused(response, "the video", made)
+        else:
+            assert text_of(response) == good.answer
+
+
+URLS = {
+    "another domain": ("http://localhost:{port}/plain.mp4", "allowed domains"),
+    "another domain, by redirect": ("{web}/redirect?http://localhost:{port}/plain.mp4", "no video|video"),
+    "a file, by redirect": ("{web}/redirect?file:///etc/passwd", "video|fetch"),
+    "a user's name for a domain": ("http://127.0.0.1@localhost:{port}/plain.mp4", "allowed domains"),
+    "a backslash": ("http://localhost\\@127.0.0.1:{port}/plain.mp4", "."),
+    "not there": ("{web}/not-there.mp4", "404"),
+    "a host that is busy": ("{web}/busy", "503"),
+    "a host that does not answer": ("{web}/slow", "does not answer"),
+    "nobody listens": ("http://127.0.0.1:9/a.mp4", "does not answer"),
+    "more than it said": ("{web}/large", "exceeds|larger"),
+    "less than it said": ("{web}/short", "does not answer|fetch"),
+    "no host": ("http:///a.mp4", "."),
+    "no port": ("http://127.0.0.1:99999/a.mp4", "."),
+    "ftp": ("ftp://127.0.0.1/a.mp4", "must be either"),
+    "a bare path": ("/etc/passwd", "must be either"),
+    "nothing": ("", "."),
+    "no data": ("data:video/mp4;base64,", "is empty"),
+    "data that is no base64": ("data:video/mp4;base64,@@@", "base64|ase64|padding|character"),
+    "data without a comma": ("data:video/mp4", "missing"),
+    "data in plain": ("data:video/mp4,abc", "base64"),
+    "a folder up": ("{media}/../secret.mp4", "not in a folder"),
+    "a folder up, hidden": ("{media}/%2e%2e/secret.mp4", "not in a folder"),
+    "another machine's file": ("file://elsewhere/plain.mp4", "not in a folder"),
+    "a zero byte": ("{media}/plain.mp4%00.txt", "null|zero|cannot be opened"),
+    "the folder itself": ("{media}", "not in a folder|not a file"),
+    "no JPEG": ("data:video/jpeg;base64,AAAA,BBBB", "frame 0 is no JPEG"),
+    "an empty JPEG": ("data:video/jpeg;base64,", "frame 0 is no JPEG"),
+}
+
+
+@pytest.mark.usefixtures("alive")
+@pytest.mark.parametrize("case", URLS)
+def test_urls(chat, made, web, case):
+    url, words = URLS[case]
+    url = url.format(web=web, port=web.rpartition(":")[2], media=made.as_uri())
+    refused(chat(url), words, made)
+
+
+def test_a_redirect_is_not_followed_where_domains_are_allowed(chat, web):
+    # Even to an allowed one: vLLM does not look where it leads.
+    assert chat(f"{web}/redirect?{web}/plain.mp4").status_code == 400
+
+
+SETTINGS = {
+    "too many frames": ({"num_frames": 10**6}, 200),
+    "all frames": ({"num_frames": -1}, 200),
+    "fewer frames": ({"num_frames": 8}, 200),
+    "no frames": ({"num_frames": 0}, "num_frames is 0; give 1 to 16"),
+    "frames in words": ({"num_frames": "many"}, "num_frames is 'many'"),
+    "half a frame": ({"num_frames": 2.5}, "num_frames is 2.5"),
+    "limits of one's own": ({"sfllava": {"frames": 10**6, "image_size": 10**5}}, "is the server's"),
+    "another loader": ({"video_backend": "opencv", "backend": "opencv"}, 200),
+    "a loader that is none": ({"video_backend": "nothing"}, 200),
+    "another size": ({"image_size": 10**6}, 200),
+}
+
+
+@pytest.mark.usefixtures("alive")
+@pytest.mark.parametrize("case", SETTINGS)
+def test_settings_of_a_request(chat, made, case):
+    settings, expected = SETTINGS[case]
+    response = chat((made / "vp8.webm").as_uri(), media_io_kwargs={"video": settings})
+    if expected != 200:
+        refused(response, expected, made)
+    else:
+        frames = min(16, settings.get("num_frames", 16)) if settings.get("num_frames") != -1 else 16
+        assert response.status_code == 200, response.text
+        # 4 slow frames of 18 tokens, 4 tokens for every frame.
+        plain = chat((made / "plain.mp4").as_uri()).json()["usage"]["prompt_tokens"]
+        assert response.json()["usage"]["prompt_tokens"] == plain - 4 * (16 - frames)
+
+
+def body_of(messages) -> bytes:
+    return json.dumps({"model": NAME, "messages": messages}).encode()
+
+
+BODIES = {
+    "no JSON": b"{",
+    "no object": b"[]",
+    "a number": b"5",
+    "nothing": b"",
+    "not UTF-8": b'{"model": "\xff"}',
+    "deep": b"[" * 100_000,
+    "no messages": json.dumps({"model": NAME}).encode(),
+    "empty messages": body_of([]),
+    "messages of no kind": body_of([5]),
+    "content of no kind": body_of([{"role": "user", "content": [{"type": "x"}]}]),
+    "video of no kind": body_of([{"role": "user", "content": [{"type": "video_url", "video_url": 5}]}]),
+    "another model": json.dumps({"model": "other", "messages": [{"role": "user", "content": "hello"}]}).encode(),
+}
+
+
+@pytest.mark.usefixtures("alive")
+@pytest.mark.parametrize("case", BODIES)
+def test_bodies(server, made, case):
+    headers = {"Content-Type": "application/json"}
+    response = httpx.post(f"{server}/v1/chat/completions", content=BODIES[case], headers=headers, timeout=60)
+    assert 400 <= response.status_code < 500, response.text
+    assert "Traceback" not in response.text and str(made) not in response.text
+
+
+REQUESTS = {
+    "an image that is none": {"image": data_url(b"nothing", "image/png")},
+    "an image of many pixels": {"image": data_url(inputs.png_header(60_000, 60_000), "image/png")},
+    "nine videos": {"videos": 9},
+    "half a character": {"question": "what \ud800 is it?"},
+    "options of no kind": {"chat_template_kwargs": {"options": 5}},
+    "too many options": {"chat_template_kwargs": {"options": ["x"] * 27}},
+    "a prompt frame of no kind": {"chat_template_kwargs": {"prompt_frame": {"a": 1}}},
+    "a template of one's own": {"chat_template": "{{ ''.__class__.__mro__ }}"},
+    "no tokens": {"max_tokens": 0},
+    "tokens in words": {"max_tokens": "many"},
+    "too hot": {"temperature": 1e9},
+    "many answers": {"n": 10**6},
+    "many log-probabilities": {"logprobs": True, "top_logprobs": 10**6},
+    "a grammar that is none": {"structured_outputs": {"regex": "(" * 1000}},
+    "stop words without end": {"stop": ["x"] * 1000},
+}
+#: What vLLM says of fields of its own takes several lines.
+IN_VLLMS_WORDS = ("tokens in words", "a grammar that is none", "stop words without end")
+
+
+@pytest.mark.usefixtures("alive")
+@pytest.mark.parametrize("case", REQUESTS)
+def test_requests(server, made, good, case):
+    more = dict(REQUESTS[case])
+    url, content = (made / "plain.mp4").as_uri(), []
+    if image := more.pop("image", None):
+        content.append({"type": "image_url", "image_url": {"url": image}})
+    content += [{"type": "video_url", "video_url": {"url": url}}] * more.pop("videos", 0 if image else 1)
+    content.append({"type": "text", "text": more.pop("question", good.question)})
+    body = {"model": NAME, "messages": [{"role": "user", "content": content}], "max_tokens": 8} | more
+    headers = {"Content-Type": "application/json"}
+    response = httpx.post(f"{server}/v1/chat/completions", content=json.dumps(body), headers=headers, timeout=120)
+    refused(response, ".", made, one_line=case not in IN_VLLMS_WORDS)
+
+
+def test_a_client_that_goes_away(server, made, good, chat):
+    body = {"model": NAME, "messages": [{"role": "user", "content": [
+        {"type": "video_url", "video_url": {"url": (made / "ten-bit.mp4").as_uri()}}, {"type": "text", "text": "what?"}
+    ]}], "max_tokens": 500, "ignore_eos": True, "stream": True}  # fmt: skip
+    for _ in range(20):
+        with httpx.stream("POST", f"{server}/v1/chat/completions", json=body, timeout=60) as response:
+            next(response.iter_lines())
+    assert text_of(chat((made / "plain.mp4").as_uri())) == good.answer
