@@ -100,7 +100,8 @@ def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
             _write(source, aside)
             _put_in_place(aside, directory, replace=out is not None)
     except OSError as error:
-        raise CheckpointError(f"{directory}: cannot be written: {error.strerror}") from error
+        remedy = "give another folder" if out else f"name another folder with {_CACHE_VARIABLE}"
+        raise CheckpointError(f"{directory}: cannot be written: {error.strerror}; {remedy}") from error
     return directory
 
 

@@ -238,7 +238,11 @@ class SlowFastLlava(lmms):
         if not rows or not getattr(command, "log_samples", False) or not getattr(command, "output_path", None):
             return
         folder = Path(command.output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava"
-        tracing.write(folder, self._run, rows, self._rank)
+        try:
+            tracing.write(folder, self._run, rows, self._rank)
+        except OSError as error:
+            # The numbers are worth more than what they came from.
+            print(f"sfllava: {folder}: cannot be written: {error.strerror}; it goes on without", file=sys.stderr)
 
 
 def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:

@@ -5,15 +5,22 @@ that change answers, the versions) chooses the folder, and the video's file, the
 the key. What changed is asked anew, and nothing else is. It does not know tasks or engines.
 """
 
+import errno
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from sfllava_plugin.files import written_aside
 
 
 class Journal:
     """The answers of one run, by key; several processes and several runs may write at once.
+
+    Where it cannot be written, on a full disk or one that is read-only, the evaluation goes on and nothing is kept.
 
     Args:
         folder: where the journals of all runs are.
@@ -23,16 +30,17 @@ class Journal:
 
     def __init__(self, folder: Path, run: Mapping[str, Any], rank: int = 0):
         self._folder = folder / key_of(run)
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._answers: dict[str, dict[str, Any]] = {}
-        for part in sorted(self._folder.glob("*.jsonl")):
-            self._read(part)
-        (self._folder / "run.json").write_text(json.dumps(run, indent=2, default=str) + "\n", encoding="utf-8")
-        path = self._folder / f"{rank}.jsonl"
-        torn = path.exists() and not path.read_bytes().endswith(b"\n")
-        self._file = path.open("ab", buffering=0)
-        if torn:
-            self._file.write(b"\n")
+        self._file = None
+        try:
+            for part in sorted(self._folder.glob("*.jsonl")):
+                self._read(part)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with written_aside(self._folder / "run.json") as file:
+                file.write(json.dumps(run, indent=2, default=str).encode() + b"\n")
+            self._file = self._opened(self._folder / f"{rank}.jsonl")
+        except OSError as error:
+            self._give_up(error)
 
     def get(self, key: str | None) -> dict[str, Any] | None:
         """What was answered before, if anything."""
@@ -41,19 +49,42 @@ class Journal:
     def add(self, key: str, answer: dict[str, Any]) -> None:
         """Keep an answer; the system has it when this returns."""
         self._answers[key] = answer
-        line = json.dumps({"key": key, "answer": answer}, ensure_ascii=False)
-        # One write for a line, so that those of other processes do not come between.
-        self._file.write(line.encode() + b"\n")
+        if not self._file:
+            return
+        line = json.dumps({"key": key, "answer": answer}, ensure_ascii=False).encode() + b"\n"
+        try:
+            # One write for a line, so that those of other processes do not come between.
+            if self._file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._give_up(error)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
+
+    def _opened(self, path: Path) -> IO[bytes]:
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")
+        file = path.open("ab", buffering=0)
+        if torn:
+            file.write(b"\n")
+        return file
+
+    def _give_up(self, error: OSError) -> None:
+        self.close()
+        self._file = None
+        print(
+            f"sfllava: {self._folder}: cannot be written: {error.strerror}; the evaluation goes on, its answers are "
+            "not kept from here on (journal=FOLDER names another folder)",
+            file=sys.stderr,
+        )
 
     def _read(self, path: Path) -> None:
         for line in path.read_bytes().splitlines():
             try:
                 row = json.loads(line)
                 self._answers[row["key"]] = row["answer"]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 # Torn by a crash; what it said is asked again.
                 continue
 

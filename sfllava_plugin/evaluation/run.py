@@ -26,7 +26,7 @@ _ABOUT_SPEED = {
     "pipeline_parallel_size",
     "tensor_parallel_size",
 }
-_PACKAGES = ("sfllava-plugin", "vllm", "lmms-eval", "torch", "transformers", "decord", "Pillow")
+_PACKAGES = ("sfllava-plugin", "vllm", "lmms-eval", "torch", "transformers", "decord", "av", "Pillow")
 #: Larger files are weights: they are known by size and age.
 _READ_WHOLE = 2**24
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sfllava_plugin.files import written_aside
+
 
 def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
     """Write the run's description and, for each task, a line of JSON for each request; further calls add lines.
@@ -13,9 +15,13 @@ def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str
         run: see run.py.
         rows: of each task, by its name.
         rank: this process among those of the run.
+
+    Raises:
+        OSError: something cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(run, indent=2, default=str) + "\n", encoding="utf-8")
+    with written_aside(folder / "run.json") as file:
+        file.write(json.dumps(run, indent=2, default=str).encode() + b"\n")
     for task, of_task in rows.items():
         name = f"{task}.jsonl" if rank == 0 else f"{task}.{rank}.jsonl"
         with (folder / name).open("a", encoding="utf-8") as file:
