@@ -1,5 +1,6 @@
 """Videos of every make, written with PyAV from the same frames, and what damages them."""
 
+import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +9,10 @@ import av
 import numpy as np
 
 RATE = 16
+
+# Encoders talk on standard error.
+os.environ.setdefault("SVT_LOG", "0")
+_SILENT = {"libx265": {"x265-params": "log-level=none"}}
 
 
 def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str = "yuv420p", **how) -> None:
@@ -38,7 +43,8 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
 
 
 def _stream(out, codec, pixels, frames, rate, options):
-    stream = out.add_stream(codec, rate=rate, options={key: str(value) for key, value in options.items()})
+    options = {key: str(value) for key, value in options.items()} | _SILENT.get(codec, {})
+    stream = out.add_stream(codec, rate=rate, options=options)
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = pixels
     if codec in ("mpeg2video", "mpeg4", "msmpeg4v3", "mjpeg", "libvpx", "libvpx-vp9"):

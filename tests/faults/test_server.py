@@ -1,71 +1,23 @@
 """`vllm serve` for strangers: every bad request is a 4xx with one sentence, the next good one is answered rightly."""
 
 import base64
-import functools
-import http.server
 import json
 import re
-import threading
-import time
 
 import httpx
 import pytest
 
 from tests.faults import inputs
+from tests.faults.host import serving
+from tests.faults.requests import BODIES, NAME, URLS
 from tests.serving import serve
-
-NAME = "sf-llava-tiny"
-
-
-class _Host(http.server.SimpleHTTPRequestHandler):
-    """The inputs over http, and hosts that misbehave."""
-
-    def do_GET(self):
-        behaviour = self.path.split("?")[0].strip("/").split("/")[0]
-        if hasattr(self, f"be_{behaviour}"):
-            getattr(self, f"be_{behaviour}")()
-        else:
-            super().do_GET()
-
-    def be_busy(self):
-        self.send_error(503)
-
-    def be_slow(self):
-        time.sleep(20)
-
-    def be_redirect(self):
-        self.send_response(302)
-        self.send_header("Location", self.path.partition("?")[2])
-        self.end_headers()
-
-    def be_large(self):
-        self.send_response(200)
-        self.end_headers()
-        for _ in range(4096):
-            self.wfile.write(bytes(2**20))
-
-    def be_short(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "1000000")
-        self.end_headers()
-        self.wfile.write(b"\0\0\0\x20ftypisom")
-
-    def log_message(self, *_):
-        pass
-
-
-class _Quiet(http.server.ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        """Clients that hang up early are part of it."""
 
 
 @pytest.fixture(scope="module")
 def web(made):
-    """The address of the host with the inputs."""
-    with _Quiet(("127.0.0.1", 0), functools.partial(_Host, directory=made)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    """The address of a host with the inputs."""
+    with serving(made) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -152,37 +104,6 @@ def test_the_other_ways_a_video_comes(chat, made, web, good, way):
             assert text_of(response) == good.answer
 
 
-URLS = {
-    "another domain": ("http://localhost:{port}/plain.mp4", "allowed domains"),
-    "another domain, by redirect": ("{web}/redirect?http://localhost:{port}/plain.mp4", "no video|video"),
-    "a file, by redirect": ("{web}/redirect?file:///etc/passwd", "video|fetch"),
-    "a user's name for a domain": ("http://127.0.0.1@localhost:{port}/plain.mp4", "allowed domains"),
-    "a backslash": ("http://localhost\\@127.0.0.1:{port}/plain.mp4", "."),
-    "not there": ("{web}/not-there.mp4", "404"),
-    "a host that is busy": ("{web}/busy", "503"),
-    "a host that does not answer": ("{web}/slow", "does not answer"),
-    "nobody listens": ("http://127.0.0.1:9/a.mp4", "does not answer"),
-    "more than it said": ("{web}/large", "exceeds|larger"),
-    "less than it said": ("{web}/short", "does not answer|fetch"),
-    "no host": ("http:///a.mp4", "."),
-    "no port": ("http://127.0.0.1:99999/a.mp4", "."),
-    "ftp": ("ftp://127.0.0.1/a.mp4", "must be either"),
-    "a bare path": ("/etc/passwd", "must be either"),
-    "nothing": ("", "."),
-    "no data": ("data:video/mp4;base64,", "is empty"),
-    "data that is no base64": ("data:video/mp4;base64,@@@", "base64|ase64|padding|character"),
-    "data without a comma": ("data:video/mp4", "missing"),
-    "data in plain": ("data:video/mp4,abc", "base64"),
-    "a folder up": ("{media}/../secret.mp4", "not in a folder"),
-    "a folder up, hidden": ("{media}/%2e%2e/secret.mp4", "not in a folder"),
-    "another machine's file": ("file://elsewhere/plain.mp4", "not in a folder"),
-    "a zero byte": ("{media}/plain.mp4%00.txt", "null|zero|cannot be opened"),
-    "the folder itself": ("{media}", "not in a folder|not a file"),
-    "no JPEG": ("data:video/jpeg;base64,AAAA,BBBB", "frame 0 is no JPEG"),
-    "an empty JPEG": ("data:video/jpeg;base64,", "frame 0 is no JPEG"),
-}
-
-
 @pytest.mark.usefixtures("alive")
 @pytest.mark.parametrize("case", URLS)
 def test_urls(chat, made, web, case):
@@ -223,26 +144,6 @@ def test_settings_of_a_request(chat, made, case):
         # 4 slow frames of 18 tokens, 4 tokens for every frame.
         plain = chat((made / "plain.mp4").as_uri()).json()["usage"]["prompt_tokens"]
         assert response.json()["usage"]["prompt_tokens"] == plain - 4 * (16 - frames)
-
-
-def body_of(messages) -> bytes:
-    return json.dumps({"model": NAME, "messages": messages}).encode()
-
-
-BODIES = {
-    "no JSON": b"{",
-    "no object": b"[]",
-    "a number": b"5",
-    "nothing": b"",
-    "not UTF-8": b'{"model": "\xff"}',
-    "deep": b"[" * 100_000,
-    "no messages": json.dumps({"model": NAME}).encode(),
-    "empty messages": body_of([]),
-    "messages of no kind": body_of([5]),
-    "content of no kind": body_of([{"role": "user", "content": [{"type": "x"}]}]),
-    "video of no kind": body_of([{"role": "user", "content": [{"type": "video_url", "video_url": 5}]}]),
-    "another model": json.dumps({"model": "other", "messages": [{"role": "user", "content": "hello"}]}).encode(),
-}
 
 
 @pytest.mark.usefixtures("alive")
