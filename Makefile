@@ -7,17 +7,21 @@ READY := $(VENV)/.ready
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test doors lint bench surfaces lock clean
+.PHONY: demo test doors faults lint bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/doors
+	$(BIN)/python -m pytest --ignore=tests/doors --ignore=tests/faults
 
 # The same questions through every command that users run: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
 doors: $(READY)
 	$(BIN)/python -m pytest tests/doors
+
+# Bad input, hostile input, full disks, kills: through ask, the server and batch.
+faults: $(READY)
+	$(BIN)/python -m pytest tests/faults
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -142,7 +143,7 @@ def _write(source: _Source, out: Path) -> None:
         bos_token=tokenizer_files.leading_token(tokenizer),
         own_template=_own_template(source.folder),
     )
-    _dump(out / "config.json", config.to_dict())
+    _dump(out / "config.json", _without_code(config.to_dict()))
     _dump(out / "generation_config.json", _generation(source.folder, config, tokenizer))
     _dump(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
@@ -160,6 +161,13 @@ def _write(source: _Source, out: Path) -> None:
             "engine": {"max_model_len": context} | source.entry.engine,
         },
     )
+
+
+def _without_code(value: Any) -> Any:
+    """A configuration that names no code of the checkpoint's or of another repository's."""
+    if isinstance(value, dict):
+        return {key: _without_code(inner) for key, inner in value.items() if key != "auto_map"}
+    return value
 
 
 def _context(entry: Entry, config: LlavaNextConfig) -> int:

@@ -1,4 +1,4 @@
-"""The command `sfllava`: models, prepare, ask, batch, shapes, tasks-dir, check.
+"""The command `sfllava`: models, prepare, ask, batch, limits, shapes, tasks-dir, check.
 
 Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input. Errors are one line on
 standard error.
@@ -116,6 +116,19 @@ def batch(
         return rows_through.answer_here(rows, model, arguments)
 
     return batch_command.run(questions, output, answering)
+
+
+@app.command()
+def limits() -> None:
+    """Show what a video and a request may cost at most, and why."""
+    from sfllava_plugin import registry
+    from sfllava_plugin.limits import DEFAULTS
+
+    here = registry.load().limits
+    table = Table("limit", "here", "default", "on", box=None)
+    for name, field in type(here).model_fields.items():
+        table.add_row(name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
 
 
 @app.command()

@@ -32,7 +32,7 @@ TEMPORAL_POOLS = {
     "temporal_global_pool": (1, None, None),
 }
 
-_NOTATION = re.compile(r"slowfast-slow_(\d+)frms_(\w+)-fast_(\d+)x(\d+)")
+_NOTATION = re.compile(r"slowfast-slow_([0-9]{1,6})frms_(\w+)-fast_([0-9]{1,6})x([0-9]{1,6})")
 
 
 class PathwayError(ValueError):

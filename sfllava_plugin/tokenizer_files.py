@@ -24,8 +24,8 @@ _LINKED = (
     "vocab.json",
     "merges.txt",
 )
-#: Named in tokenizer_config.json, but ours to say.
-_OURS = ("chat_template", "processor_class")
+#: Named in tokenizer_config.json, but ours to say; and code, which nobody says.
+_OURS = ("chat_template", "processor_class", "auto_map")
 
 
 def load(folder: Path) -> PreTrainedTokenizerBase:

@@ -244,3 +244,24 @@ def test_a_model_directory_is_found_for_whatever_names_it(small_hf, tmp_path, mo
     assert model_directory("also-mine") == out
     assert model_directory(str(out)) == out
     assert read(model_directory(str(small_hf)) / "config.json")["slowfast_frames"] == 50
+
+
+@pytest.mark.parametrize("layout", ["hf", "original"])
+def test_no_code_of_a_checkpoint_comes_along(copy, layout, tmp_path):
+    """Neither files that run when they are read, nor the names of code that others would fetch and run."""
+    folder = copy("vicuna", layout)
+    ran = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    code = {"AutoConfig": "someone/repository--evil.Config", "AutoTokenizer": ["evil.Tokenizer", None]}
+    config = read(folder / "config.json")
+    if layout == "hf":
+        change(folder / "config.json", auto_map=code, text_config=config["text_config"] | {"auto_map": code})
+    else:
+        change(folder / "config.json", auto_map=code)
+    change(folder / "tokenizer_config.json", auto_map=code)
+    out = prepared(folder)
+    assert not ran.exists()
+    assert not [path.name for path in out.iterdir() if path.suffix in (".py", ".bin")]
+    written = [path for path in out.iterdir() if not path.is_symlink()]
+    assert not [path.name for path in written if "auto_map" in path.read_text(encoding="utf-8")]

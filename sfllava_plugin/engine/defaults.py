@@ -35,7 +35,7 @@ def complete(model_config: "ModelConfig") -> None:
         ValueError: pathways or frames do not exist, or leave no token for a question.
     """
     limits = registry.load().limits
-    settings = VideoSettings.read(model_config.hf_config, limits)
+    settings = VideoSettings.read(model_config.hf_config)
     # None when the user switched every modality off and the model runs on text alone.
     if model_config.multimodal_config is None:
         return

@@ -72,9 +72,10 @@ class Runner:
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
+        self._most_characters = config.max_model_len * self._tokenizer.max_chars_per_token
         loader = config.multimodal_config.media_io_kwargs["video"][SETTINGS]
         self.frames, self._limits = loader.frames, loader.limits
-        self.settings = VideoSettings.read(config.hf_config, self._limits)
+        self.settings = VideoSettings.read(config.hf_config)
         self._bounds = self._bounds_of_engine()
         self._marker_is_a_word = config.hf_config.image_token_index < config.get_vocab_size()
 
@@ -160,6 +161,11 @@ class Runner:
         return self._score(asked, scoring)
 
     def _tokens(self, text: str) -> list[int]:
+        # As the server does: a book is not worth the time to read it.
+        if len(text) > self._most_characters:
+            raise ValueError(
+                f"the prompt has {len(text)} characters, the context holds {self._most_characters} at most"
+            )
         return self._tokenizer(text, add_special_tokens=False).input_ids
 
     def _prompt_of(self, question: Question) -> str:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
-from sfllava_plugin import pathways
-from sfllava_plugin.limits import DEFAULTS, Limits
+from sfllava_plugin import pathways, registry
 from sfllava_plugin.pathways import Pathways
 
 
@@ -21,11 +20,11 @@ class VideoSettings:
     image_std: tuple[float, float, float]
 
     @classmethod
-    def read(cls, config: PretrainedConfig, limits: Limits = DEFAULTS) -> "VideoSettings":
+    def read(cls, config: PretrainedConfig) -> "VideoSettings":
         """Read the settings; ``--hf-overrides`` may have changed frames and pathways.
 
         Raises:
-            ValueError: frames outside 1 to `limits.frames`, or pathways that do not exist or do not fit the grid.
+            ValueError: frames outside 1 to the limit, or pathways that do not exist or do not fit the grid.
         """
         tower = config.vision_config
         settings = cls(
@@ -36,8 +35,9 @@ class VideoSettings:
             image_mean=tuple(config.slowfast_image_mean),
             image_std=tuple(config.slowfast_image_std),
         )
-        if not isinstance(settings.frames, int) or not 1 <= settings.frames <= limits.frames:
-            raise ValueError(f"slowfast_frames must be 1 to {limits.frames}, not {settings.frames!r}")
+        most = registry.load().limits.frames
+        if not isinstance(settings.frames, int) or not 1 <= settings.frames <= most:
+            raise ValueError(f"slowfast_frames must be 1 to {most}, not {settings.frames!r}")
         pathways.check(settings.pathways, settings.grid)
         return settings
 

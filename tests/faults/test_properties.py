@@ -1,0 +1,266 @@
+"""Properties that hold whatever is put in: frames, tokens, notations, questions, journals and registries."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sfllava_plugin import pathways, prompts, registry
+from sfllava_plugin.batch import BatchError, Results, Row, read_rows
+from sfllava_plugin.evaluation.journal import Journal
+from sfllava_plugin.frames import VideoError, resize_frames, sample_indices
+from sfllava_plugin.pathways import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
+from sfllava_plugin.registry import RegistryError
+from tests.engine.support import model_of
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+slow_fast = st.builds(
+    SlowFast,
+    st.builds(Slow, st.integers(1, 60), st.sampled_from(POOLS)),
+    st.builds(Fast, st.integers(1, 12), st.integers(1, 12)),
+)
+every_pathway = slow_fast | st.builds(Single, st.sampled_from([*POOLS, *TEMPORAL_POOLS]))
+
+
+# -- frames -------------------------------------------------------------------------------------
+
+
+@given(total=st.integers(1, 10**7), wanted=st.integers(1, 1024))
+@settings(max_examples=300)
+def test_sampled_frames_are_the_middles_of_equal_parts(total, wanted):
+    found = sample_indices(total, wanted)
+    parts = min(total, wanted)
+    assert len(found) == parts
+    assert all(type(index) is int and 0 <= index < total for index in found)
+    assert found == sorted(found)
+    # Rounding three times moves a middle by at most one frame.
+    assert all(abs(index - (2 * i + 1) * (total - 1) / (2 * parts)) <= 1 for i, index in enumerate(found))
+
+
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0, 3, 4])), min_size=1, max_size=5
+    ),
+    side=st.integers(1, 30),
+)
+def test_frames_of_every_size_become_squares_as_pil_makes_them(sizes, side):
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 256, (h, w, c) if c else (h, w), dtype=np.uint8) for h, w, c in sizes]
+    squares = resize_frames(frames, side)
+    assert squares.shape == (len(frames), side, side, 3)
+    for frame, square in zip(frames, squares, strict=True):
+        expected = Image.fromarray(frame).convert("RGB").resize((side, side), Image.BICUBIC)
+        assert np.array_equal(square, np.asarray(expected))
+
+
+@given(shape=st.lists(st.integers(0, 5), min_size=1, max_size=5), kind=st.sampled_from(["u1", "i4", "f4", "b1", "O"]))
+def test_what_is_no_frames_is_refused_as_such(shape, kind):
+    try:
+        frames = resize_frames(np.zeros(shape, kind), 4)
+    except VideoError as error:
+        assert "\n" not in str(error)
+    else:
+        assert kind == "u1" and frames.shape == (shape[0], 4, 4, 3)
+
+
+# -- tokens -------------------------------------------------------------------------------------
+
+
+@given(frames=st.integers(1, 64), pathway=every_pathway, grid=st.integers(1, 14))
+@settings(max_examples=400)
+def test_as_many_tokens_as_were_counted(frames, pathway, grid):
+    try:
+        pathways.check(pathway, grid)
+    except PathwayError:
+        assume(False)
+    features = torch.arange(frames * grid * grid, dtype=torch.float32).view(frames, grid * grid, 1)
+    tokens = pathways.video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
+    assert tokens.shape == (pathways.token_count(frames, pathway, grid), 2)
+    assert tokens.isfinite().all()
+
+
+@given(pathway=every_pathway, frames=st.lists(st.integers(1, 16), min_size=1, max_size=2))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
+    """The model's own processor and module, for every pathway and number of frames that the model takes."""
+    from vllm.multimodal import MULTIMODAL_REGISTRY
+    from vllm.multimodal.processing import ProcessorInputs, TimingContext
+
+    from sfllava_plugin.engine.settings import VideoSettings
+
+    model_config, model = tiny.engine.llm_engine.model_config, model_of(tiny)
+    config, before = model_config.hf_config, model_config.hf_config.slowfast_pathways
+    config.slowfast_pathways = str(pathway)
+    try:
+        model_settings = model.settings
+        model.settings = VideoSettings.read(config)
+        processor = MULTIMODAL_REGISTRY.create_processor(model_config)
+        videos = [np.full((count, 48, 48, 3), count, np.uint8) for count in frames]
+        data = processor.info.parse_mm_data({"video": videos}, validate=False)
+        prompt = [1, *[config.image_token_index] * len(videos), 2]
+        applied = processor.apply(ProcessorInputs(prompt, data), TimingContext(enabled=False))
+        embeddings = model.embed_multimodal(video_frames=[torch.from_numpy(video) for video in videos])
+    except PathwayError:
+        assume(False)
+    finally:
+        config.slowfast_pathways, model.settings = before, model_settings
+    placeholders = [place.length for place in applied["mm_placeholders"]["video"]]
+    assert placeholders == [len(tokens) for tokens in embeddings]
+    assert len(applied["prompt_token_ids"]) == 2 + sum(placeholders)
+
+
+# -- notations ----------------------------------------------------------------------------------
+
+
+@given(pathway=every_pathway)
+def test_a_pathway_is_read_as_it_is_written(pathway):
+    assert pathways.parse(str(pathway)) == pathway
+
+
+@given(value=st.from_regex(r"slowfast-slow_\d+frms_\w*-fast_\d*x\d*", fullmatch=True) | anything)
+@example("slowfast-slow_" + "9" * 5000 + "frms_concat-fast_4x4")
+@settings(max_examples=300)
+def test_no_notation_is_more_than_a_pathway_or_an_error(value):
+    try:
+        found = pathways.parse(value)
+    except PathwayError as error:
+        assert str(error)
+    else:
+        assert pathways.parse(str(found)) == found
+
+
+# -- files of questions -------------------------------------------------------------------------
+
+
+class Lines(io.StringIO):
+    name = "questions.jsonl"
+
+
+rows = st.fixed_dictionaries(
+    {"id": st.text() | st.integers(), "video": st.text(min_size=1), "question": st.text()},
+    optional={"options": st.lists(st.text(), max_size=26), "max_tokens": st.none() | st.integers(1, 10**9)},
+)
+
+
+def read(text):
+    return read_rows(Lines(text), Path("/videos"))
+
+
+@given(asked=st.lists(rows, max_size=6, unique_by=lambda row: (type(row["id"]), row["id"])))
+@settings(max_examples=200)
+def test_every_question_comes_back_as_it_was_asked(asked):
+    assume(len({row["id"] for row in asked}) == len(asked))
+    found = read("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in asked))
+    assert [(row.id, row.question, list(row.options)) for row in found] == [
+        (row["id"], row["question"], row.get("options", [])) for row in asked
+    ]
+
+
+lines = st.text() | anything.map(json.dumps) | rows.map(json.dumps) | st.just("[" * 5000)
+
+
+@given(text=st.lists(lines, max_size=5).map("\n".join))
+@settings(max_examples=300)
+def test_a_line_that_is_no_question_is_named(text):
+    try:
+        found = read(text)
+    except BatchError as error:
+        assert "questions.jsonl, line " in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert all(isinstance(row, Row) for row in found)
+
+
+@pytest.fixture
+def folder(tmp_path_factory):
+    return lambda: tmp_path_factory.mktemp("properties")
+
+
+@given(
+    whole=st.lists(st.tuples(st.integers(0, 5), st.text()), max_size=8),
+    junk=st.binary(max_size=60),
+    cut=st.integers(0, 40),
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_crash_leaves_is_gone_on_from(folder, whole, junk, cut):
+    """OUT.part is whole lines, and behind them anything: the end is every question answered once, in order."""
+    place = folder()
+    asked = [Row(id=number, video="v", question="?") for number in range(6)]
+    kept = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in whole).encode()
+    (place / "out.part").write_bytes(kept[: len(kept) - cut if cut < len(kept) else 0] + junk)
+    with Results(place / "out", asked) as results:
+        for row in results.missing():
+            results.add({"id": row.id, "text": "new"})
+        results.finish()
+    found = [json.loads(line) for line in (place / "out").read_text(encoding="utf-8").splitlines()]
+    assert [row["id"] for row in found] == list(range(6))
+    assert [path.name for path in place.iterdir()] == ["out"]
+
+
+@given(junk=st.binary(max_size=200))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_crash_leaves_in_a_journal_is_gone_on_from(folder, junk):
+    place = folder()
+    journal = Journal(place, {"a": "run"})
+    journal.add("before", {"text": "a"})
+    journal.close()
+    [file] = place.glob("*/0.jsonl")
+    with file.open("ab") as opened:
+        opened.write(junk)
+    journal = Journal(place, {"a": "run"})
+    journal.add("after", {"text": "b"})
+    journal.close()
+    again = Journal(place, {"a": "run"})
+    assert again.get("before") == {"text": "a"}
+    assert again.get("after") == {"text": "b"}
+
+
+# -- registries ---------------------------------------------------------------------------------
+
+keys = st.sampled_from([*registry.Entry.model_fields, "unknown"])
+entries = st.dictionaries(st.text(max_size=8), st.dictionaries(keys, anything, max_size=6) | anything, max_size=3)
+documents = st.fixed_dictionaries({}, optional={"models": entries | anything, "limits": anything})
+
+
+@given(text=st.text() | documents.map(yaml.safe_dump) | anything.map(yaml.safe_dump) | st.binary())
+@example("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nmodels: {m: {checkpoint: o/n, engine: {e: *c}}}")
+@example("models: &m {m: *m}")
+@example("models: {m: {checkpoint: o/n, engine: &e {e: *e}}}")
+@example("models: {m: {<<: 5}}")
+@example("models: {? {a: b} : {checkpoint: o/n}}")
+@example("!!python/object/apply:os.system [true]")
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_registry_is_read_or_refused_by_name_and_line(folder, text):
+    path = folder() / "own.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFLLAVA_REGISTRY", str(path))
+        try:
+            found = registry.load()
+        except RegistryError as error:
+            assert str(error).startswith(str(path))
+            assert "\n" not in str(error)
+        else:
+            assert found.get("sf-llava")
+            assert all(math.isfinite(entry.frames) for entry in found)
+
+
+# -- replies ------------------------------------------------------------------------------------
+
+
+@given(reply=st.text(), options=st.lists(st.text(), min_size=1, max_size=26))
+@settings(max_examples=300)
+def test_a_reply_is_read_as_a_letter_that_was_offered_or_none(reply, options):
+    assert prompts.read_choice(reply, options) in {None, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)]}
