@@ -114,6 +114,8 @@ class PyAVReader:
                 if not container.streams.video:
                     raise DecodeError("no video in it")
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise DecodeError("a codec that nobody knows")
                 stream.thread_type = self._threads
                 yield stream
         except (av.FFmpegError, OSError, ValueError) as error:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from sfllava_plugin.decoding_process import CRASHES
 from sfllava_plugin.frames import Video, VideoError, printable
 from sfllava_plugin.limits import DEFAULTS, Limits
 
@@ -31,7 +32,6 @@ _VIDEOS_OF_A_PROCESS = 200
 #: To start one takes half a second, on a machine with much else to do far more.
 _START_SECONDS = 120
 _SEND_SECONDS = 30
-_CONVERT = "convert it (ffmpeg -i VIDEO -c:v libx264 NEW.mp4)"
 
 
 def read_video(
@@ -103,8 +103,8 @@ class _Process:
             self.end()
             raise OSError("the process that decodes videos did not start; what it said is above") from error
 
-    def decode(self, request: dict, file: int | None, limits: Limits) -> Video | str | None:
-        """The video, or why it cannot be read, in words if there are any.
+    def decode(self, request: dict, file: int | None, limits: Limits) -> Video | str:
+        """The video, or why it cannot be read.
 
         Raises:
             TimeoutError: it took too long.
@@ -171,17 +171,15 @@ class _Pool:
                     result = process.decode(request, file, limits)
                     break
                 except TimeoutError:
-                    raise VideoError(
-                        f"{name}: decoding took longer than {limits.decode_seconds:g} seconds; give a shorter or "
-                        f"smaller video, or {_CONVERT}"
-                    ) from None
+                    took = f"decoding took longer than {limits.decode_seconds:g} seconds"
+                    raise VideoError(f"{name}: {took}; give a shorter or smaller video") from None
                 except _Lost:
                     # What an earlier video left behind may have ended it: only a new process convicts this one.
                     if is_new:
-                        raise VideoError(f"{name} crashes the decoder; {_CONVERT}") from None
+                        raise VideoError(CRASHES.format(name=name)) from None
         if isinstance(result, Video):
             return result
-        raise VideoError(result or f"{name} takes more memory to decode than is allowed; give a smaller version")
+        raise VideoError(result)
 
     @contextmanager
     def _one_of(self, most: int) -> Iterator[_Process]:

@@ -19,6 +19,9 @@ from sfllava_plugin.limits import Limits
 
 #: A request is a path, a name and a few numbers.
 LONGEST_REQUEST = 64 * 1024
+#: What the other side says, too, when it finds the process gone.
+CRASHES = "{name} crashes the decoder; convert it (ffmpeg -i VIDEO -c:v libx264 NEW.mp4)"
+TOO_MUCH = "{name} takes more memory to decode than is allowed; give a smaller version"
 #: How much later than the other side this one gives up.
 _GRACE_SECONDS = 5
 
@@ -67,7 +70,9 @@ def _answer(channel: socket.socket, request: dict, file: int | None) -> None:
     except VideoError as error:
         answer, frames = {"error": str(error)}, b""
     except MemoryError:
-        answer, frames = {"error": None}, b""
+        answer, frames = {"error": TOO_MUCH.format(name=request["name"])}, b""
+    except Exception:  # a library's, of a kind that nobody told us
+        answer, frames = {"error": CRASHES.format(name=request["name"])}, b""
     finally:
         signal.alarm(0)
         if file is not None:
