@@ -32,6 +32,8 @@ from tests.serving import serve
 CLIPS = range(200, 240)
 #: The server keeps this much of the frames it has seen, so that it is full soon.
 CACHE_GB = 0.05
+#: Words in the command lines of the server's processes.
+KINDS = {"decoding_process": "decoders", "EngineCore": "engine", "VLLM::Worker": "worker", "vllm serve": "server"}
 #: These only wait.
 SLOW = ("a host that does not answer", "more than it said")
 
@@ -158,7 +160,7 @@ def memory() -> dict[str, float]:
     for process in psutil.Process().children(recursive=True):
         try:
             line = " ".join(process.cmdline())
-            kind = "decoders" if "decoding_process" in line else "engine" if "EngineCore" in line else "server"
+            kind = next((kind for word, kind in KINDS.items() if word in line), "others")
             found[kind] += process.memory_full_info().pss / 2**20
             found["processes"] += 1
         except psutil.Error:
@@ -195,7 +197,9 @@ def load(url: str, good: list[dict], bad: Bad, given: argparse.Namespace) -> int
     clients = [Client(seed, url, good, bad, given.share_bad, count) for seed in range(given.clients)]
     for client in clients:
         client.start()
-    print("minute   right  refused  survived  others  median s  95 % s  server MB  engine MB  decoders MB  processes")
+    print(
+        "minute   right  refused  survived  others  median s  95 % s  MB of server, engine, worker, decoders  processes"
+    )
     begin = time.monotonic()
     while time.monotonic() < begin + given.minutes * 60:
         time.sleep(min(60, given.minutes * 60))
@@ -206,8 +210,8 @@ def load(url: str, good: list[dict], bad: Bad, given: argparse.Namespace) -> int
         low, high = (statistics.quantiles(seconds, n=20)[i] for i in (9, 18)) if len(seconds) > 1 else (0, 0)
         print(
             f"{minute:6.1f} {outcomes['right']:7} {outcomes['refused']:8} {outcomes['survived']:9} {others:7} "
-            f"{low:9.2f} {high:7.2f} {held['server']:10.0f} {held['engine']:10.0f} {held['decoders']:12.0f} "
-            f"{held['processes']:10.0f}",
+            f"{low:9.2f} {high:7.2f} {held['server']:13.0f} {held['engine']:7.0f} {held['worker']:7.0f} "
+            f"{held['decoders']:9.0f} {held['processes']:10.0f}",
             flush=True,
         )
     for client in clients:
