@@ -1,7 +1,7 @@
 """Reading videos in other processes: frames.py's `read_video`, for videos that nobody vouches for.
 
 Decoders are native code. About one damaged file in 8000 makes decord loop for ever where no thread can be stopped, and
-one made for it may crash it: in a process of its own that costs the one video, not the server. Such a process is
+one made for that may crash it: in a process of its own that costs the one video, not the server. Such a process is
 started when it is first needed, serves many videos, and is replaced when it dies or has grown old. Sending 50 frames of
 336 x 336 back takes 10 ms.
 
@@ -118,7 +118,7 @@ class _Process:
         except OSError as error:
             raise _Lost from error
         answer = self._answer(limits.decode_seconds)
-        result = answer["error"] if "error" in answer else self._video(answer, request["image_size"])
+        result = answer["error"] if "error" in answer else self._video(answer, request)
         self.waits = self.served < _VIDEOS_OF_A_PROCESS
         return result
 
@@ -132,7 +132,10 @@ class _Process:
             raise _Lost from error
         return answer
 
-    def _video(self, answer: dict, size: int) -> Video:
+    def _video(self, answer: dict, request: dict) -> Video:
+        size = request["image_size"]
+        if not 1 <= answer["frames"] <= request["num_frames"]:
+            raise _Lost
         frames = np.empty((answer["frames"], size, size, 3), np.uint8)
         try:
             # It ends where the process does, whatever was announced.
@@ -150,7 +153,8 @@ class _Process:
 
     def forget(self) -> None:
         """Close a forked copy of the socket, and nothing else: locks may be held by threads that were not copied."""
-        os.close(self._channel.detach())
+        if (descriptor := self._channel.detach()) >= 0:
+            os.close(descriptor)
 
 
 class _Pool:
