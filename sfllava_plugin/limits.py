@@ -26,7 +26,9 @@ class Limits(BaseModel):
     videos: Count = Field(8, description="videos in a prompt, if as many fit the context")
     pixels: Count = Field(8192 * 4320, description="width x height of a frame, read before any is decoded; 8K video")
     duration_seconds: Seconds = Field(6 * 3600, description="length of a video; longer than those of any benchmark")
-    file_bytes: Count = Field(4 * 2**30, description="size of a video; a server holds as many in memory as it decodes")
+    file_bytes: Count = Field(
+        4 * 2**30, description="size of a video; a server holds one in memory for each that it reads"
+    )
     decode_seconds: Seconds = Field(120, description="time to decode a video; an hour without an index takes minutes")
     decode_bytes: Annotated[Count, Field(ge=2**28)] = Field(
         4 * 2**30, description="memory of a process that decodes; 8K video takes 2 GB"
