@@ -23,6 +23,7 @@ from sfllava_plugin.frames import (
     sample_indices,
 )
 from sfllava_plugin.limits import Limits
+from tests.faults.encoding import encode
 
 cv2 = pytest.importorskip("cv2")
 
@@ -260,6 +261,30 @@ def test_decord_and_pyav_show_the_same_pictures(clips, name, with_decord, monkey
     assert (fast.indices, fast.total_frames) == (slow.indices, slow.total_frames)
     assert fast.fps == pytest.approx(slow.fps)
     np.testing.assert_array_equal(fast.frames, slow.frames)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "matrix"),
+    [("yuv420p", None), ("yuv420p", 1), ("yuv420p", 5), ("yuvj420p", 1), ("yuv420p10le", 9), ("yuv444p", 1)],
+)
+def test_decord_and_pyav_show_the_same_colours(tmp_path, with_decord, monkeypatch, pixels, matrix):
+    """Whatever matrix and range the video was made with: BT.601, BT.709, BT.2020, all of 0 to 255."""
+    path = tmp_path / "a.mp4"
+    encode(path, noise(6, 12, 12).repeat(16, 1).repeat(16, 2), pixels=pixels, matrix=matrix)
+    fast = read_video(path, num_frames=6, image_size=192)
+    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    slow = read_video(path, num_frames=6, image_size=192)
+    assert (fast.decoder, slow.decoder) == ("decord", "pyav")
+    np.testing.assert_array_equal(fast.frames, slow.frames)
+
+
+def test_interlaced_frames_are_whole(tmp_path):
+    # OpenCV shows what its buffer held before, and says nothing.
+    source = np.repeat(np.arange(20, 200, 15, dtype=np.uint8), 192 * 192 * 3).reshape(12, 192, 192, 3)
+    encode(tmp_path / "a.mpg", source, "mpeg2video", flags="+ilme+ildct")
+    video = read_video(tmp_path / "a.mpg", num_frames=12, image_size=192)
+    assert (video.decoder, video.total_frames) == ("pyav", 12)
+    assert np.abs(video.frames.astype(int) - source[list(video.indices)]).max() < 5
 
 
 def test_pyav_frames_are_those_of_a_plain_walk(bikes, without_decord):

@@ -21,7 +21,7 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
     Args:
         how: ``container`` (by default the suffix's) with its ``movflags``, ``times`` of the frames in sixteenths of a
             second, ``rate``, ``audio`` (True to have a silent track before the picture's), ``twice`` (a second, black
-            track), and options of the codec.
+            track), ``matrix`` (of the colours, FFmpeg's number), and options of the codec.
     """
     container, movflags = how.pop("container", None), how.pop("movflags", None)
     times, audio, twice = how.pop("times", None), how.pop("audio", False), how.pop("twice", False)
@@ -29,7 +29,7 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
     options = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", format=container, options=options) as out:
         sound = out.add_stream("aac", rate=8000) if audio else None
-        streams = [_stream(out, codec, pixels, frames, rate, how) for _ in range(1 + twice)]
+        streams = [_stream(out, codec, pixels, frames, rate, dict(how)) for _ in range(1 + twice)]
         if sound:
             _silence(out, sound, len(frames) / rate)
         for number, picture in enumerate(frames):
@@ -43,10 +43,13 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
 
 
 def _stream(out, codec, pixels, frames, rate, options):
+    matrix = options.pop("matrix", None)
     options = {key: str(value) for key, value in options.items()} | _SILENT.get(codec, {})
     stream = out.add_stream(codec, rate=rate, options=options)
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = pixels
+    if matrix:
+        stream.codec_context.colorspace = matrix
     if codec in ("mpeg2video", "mpeg4", "msmpeg4v3", "mjpeg", "libvpx", "libvpx-vp9"):
         stream.bit_rate = 4_000_000
     return stream
