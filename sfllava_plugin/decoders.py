@@ -40,6 +40,9 @@ _WITHIN_A_FRAME = ThreadType.SLICE
 # What a frame says whose colours nobody described, and the matrix of RGB, in FFmpeg's numbers (AVCOL_SPC).
 _UNSPECIFIED, _RGB = 2, 0
 
+# Formats whose values go from 0 to 255 whatever the video says, as FFmpeg takes them: JPEG's, and gray ones.
+_FULL_RANGE = ("yuvj", "gray", "ya")
+
 # What opens a playlist, or the ID3 tag of audio, behind which FFmpeg looks for a playlist too.
 _NOT_A_VIDEO = (b"#EXTM3U", b"ffconcat", b"ID3")
 
@@ -294,7 +297,7 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
     if frame.format.is_rgb or "pal8" in frame.format.name:
         picture = frame.to_ndarray(format="rgb24")
     else:
-        full_range = "yuvj" in frame.format.name or frame.color_range == ColorRange.JPEG
+        full_range = frame.format.name.startswith(_FULL_RANGE) or frame.color_range == ColorRange.JPEG
         picture = frame.reformat(
             format="rgb24",
             src_colorspace=Colorspace.ITU601 if frame.colorspace == _UNSPECIFIED else frame.colorspace,

@@ -23,7 +23,7 @@ from sfllava_plugin.frames import (
     sample_indices,
 )
 from sfllava_plugin.limits import Limits
-from tests.faults.encoding import encode
+from tests.faults.encoding import encode, rotate_track
 
 cv2 = pytest.importorskip("cv2")
 
@@ -274,6 +274,29 @@ def test_decord_and_pyav_show_the_same_colours(tmp_path, with_decord, monkeypatc
     fast = read_video(path, num_frames=6, image_size=192)
     monkeypatch.setattr(decoders, "_decord", lambda: None)
     slow = read_video(path, num_frames=6, image_size=192)
+    assert (fast.decoder, slow.decoder) == ("decord", "pyav")
+    np.testing.assert_array_equal(fast.frames, slow.frames)
+
+
+@pytest.mark.parametrize("pixels", ["gray", "gray10le", "ya8", "yuva444p"])
+def test_decord_and_pyav_show_the_same_grays(tmp_path, with_decord, monkeypatch, pixels):
+    path = tmp_path / "a.mkv"
+    encode(path, noise(6), "ffv1", pixels)
+    fast = read_video(path, num_frames=6, image_size=64)
+    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    slow = read_video(path, num_frames=6, image_size=64)
+    assert (fast.decoder, slow.decoder) == ("decord", "pyav")
+    np.testing.assert_array_equal(fast.frames, slow.frames)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_pyav_turns_frames_as_decord_does(tmp_path, with_decord, monkeypatch, quarters):
+    path = tmp_path / "a.mp4"
+    encode(path, noise(4, 6, 9).repeat(16, 1).repeat(16, 2))
+    path.write_bytes(rotate_track(path.read_bytes(), quarters))
+    fast = read_video(path, num_frames=4, image_size=64)
+    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    slow = read_video(path, num_frames=4, image_size=64)
     assert (fast.decoder, slow.decoder) == ("decord", "pyav")
     np.testing.assert_array_equal(fast.frames, slow.frames)
 

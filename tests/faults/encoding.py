@@ -76,20 +76,14 @@ def sound_alone(path: Path, container: str | None = None, codec: str = "aac") ->
         out.mux(stream.encode())
 
 
-def rotate_track(mp4: bytes) -> bytes:
-    """The mp4 with the note that it is to be shown turned clockwise by 90 degrees."""
+def rotate_track(mp4: bytes, quarters: int = 1) -> bytes:
+    """The mp4 with the note that it is to be shown turned clockwise by so many right angles."""
     data = bytearray(mp4)
     header = data.index(b"tkhd")
     matrix = header + 4 + (40 if data[header + 4] == 0 else 52)
-    struct.pack_into(">9i", data, matrix, 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    return bytes(data)
-
-
-def resize_track(mp4: bytes, codec: bytes, width: int, height: int) -> bytes:
-    """The mp4 with another picture size in the description of its track."""
-    data = bytearray(mp4)
-    entry = data.index(codec, data.index(b"stsd"))
-    struct.pack_into(">HH", data, entry + 28, width, height)
+    cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[quarters]
+    one = 1 << 16
+    struct.pack_into(">9i", data, matrix, cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30)
     return bytes(data)
 
 
