@@ -36,12 +36,19 @@ def _family(name: str | None) -> str | None:
     return name
 
 
+def _name(text: object) -> str:
+    """Names stand in messages, tables and command lines."""
+    if not isinstance(text, str) or not text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r} cannot be a name: use text of printable characters")
+    return text
+
+
 class Entry(BaseModel):
     """One model: a checkpoint and how SlowFast-LLaVA is set up on it. Fields are explained in registry.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    name: str
+    name: Annotated[str, BeforeValidator(_name)]
     checkpoint: str
     revision: str | None = None
     layout: Literal["hf", "original"] | None = None
@@ -53,7 +60,7 @@ class Entry(BaseModel):
     ] = DEFAULT
     prompts: Annotated[str | None, BeforeValidator(_family)] = None
     max_model_len: int | None = Field(default=4096, ge=1, strict=True)
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Annotated[str, BeforeValidator(_name)], ...] = ()
     engine: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -136,7 +143,8 @@ def _read(path: Path) -> tuple[dict[str, Entry], Limits]:
     entries: dict[str, Entry] = {}
     owners: dict[str, str] = {}
     for key, node in parts["models"].value if "models" in parts else ():
-        entry = _validated(Entry, path, key.value, node, name=key.value)
+        name = _name_in(path, key)
+        entry = _validated(Entry, path, name, node, name=name)
         if entry.frames > limits.frames:
             line, most = _line(_find(node, ("frames",))), limits.frames
             raise RegistryError(f"{path}, line {line}: {entry.name}: frames: {entry.frames}, the limit is {most}")
@@ -150,16 +158,25 @@ def _read(path: Path) -> tuple[dict[str, Entry], Limits]:
     return entries, limits
 
 
+def _name_in(path: Path, key: yaml.Node) -> str:
+    """A key of ``models`` as a name."""
+    try:
+        return _name(key.value)
+    except ValueError as error:
+        raise RegistryError(f"{path}, line {_line(key)}: {error}") from error
+
+
 def _parts(path: Path, root: yaml.Node | None) -> dict[str, yaml.MappingNode]:
     """The mappings ``models`` and ``limits``, as far as they are there."""
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise RegistryError(f"{path}: a registry is a mapping with the keys models and limits, or one of them")
-    _refuse_repeats(path, root)
+    _check_keys(path, root)
     for key, node in root.value:
         if key.value not in _PARTS:
             raise RegistryError(f"{path}, line {_line(key)}: unknown key {key.value!r}: use {' or '.join(_PARTS)}")
         if not isinstance(node, yaml.MappingNode):
             raise RegistryError(f"{path}, line {_line(key)}: {key.value} must map names to settings")
+        _check_keys(path, node)
     return {key.value: node for key, node in root.value}
 
 
@@ -167,7 +184,7 @@ def _validated(kind: type[M], path: Path, what: str, node: yaml.Node, **known: s
     """What a mapping says, as a model of pydantic's; ``known`` is what else belongs to it."""
     if not isinstance(node, yaml.MappingNode):
         raise RegistryError(f"{path}, line {_line(node)}: {what} must map settings to values")
-    _refuse_repeats(path, node)
+    _check_keys(path, node)
     try:
         settings = yaml.SafeLoader("").construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -193,13 +210,15 @@ def _validated(kind: type[M], path: Path, what: str, node: yaml.Node, **known: s
         raise RegistryError(f"{path}, line {line}: {what}: {message}") from error
 
 
-def _refuse_repeats(path: Path, node: yaml.MappingNode) -> None:
-    """YAML forbids a key twice in one mapping; PyYAML keeps the last in silence."""
+def _check_keys(path: Path, node: yaml.MappingNode) -> None:
+    """YAML forbids a key twice in one mapping, PyYAML keeps the last in silence; and lists can be keys of a mapping."""
     seen = set()
     for key, _ in node.value:
-        if str(key.value) in seen:
+        if not isinstance(key, yaml.ScalarNode):
+            raise RegistryError(f"{path}, line {_line(key)}: a key must be a word, not a list or a mapping")
+        if key.value in seen:
             raise RegistryError(f"{path}, line {_line(key)}: the key {key.value!r} is there twice")
-        seen.add(str(key.value))
+        seen.add(key.value)
 
 
 def _checkpoint(path: Path, checkpoint: str) -> str:

@@ -240,6 +240,13 @@ documents = st.fixed_dictionaries({}, optional={"models": entries | anything, "l
 @example("models: {m: {checkpoint: o/n, engine: &e {e: *e}}}")
 @example("models: {m: {<<: 5}}")
 @example("models: {? {a: b} : {checkpoint: o/n}}")
+@example("models:\n  ? 'a\n\n    b'\n  : {}")
+@example("models:\n  ? 'a\n\n    b'\n  : 0:")
+@example("models:\n  ? 'a\n\n    b'")
+@example("models: {m: {checkpoint: o/n, aliases: ['a\n\n  b']}}")
+@example("models: {m: {checkpoint: !a%0Ab o/n}}")
+@example('models: {m: {checkpoint: o/n, engine: {? !!binary Cg== : 1, ? !!python/tuple ["a\\nb"] : 1}}}')
+@example('limits: {"a\\nb": 1}')
 @example("!!python/object/apply:os.system [true]")
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_registry_is_read_or_refused_by_name_and_line(folder, text):
