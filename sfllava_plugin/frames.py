@@ -2,8 +2,8 @@
 
 Frames are taken evenly over the whole video and resized to squares, as in the evaluation of
 SlowFast-LLaVA (arXiv 2407.15841). Knows videos as files and as folders of images; decoding itself is in
-decoders.py. Does not know where videos come from (fetching is the server's business), how pixels are
-normalised, which frames are slow or fast, or any model.
+decord_reader.py and pyav_reader.py. Does not know where videos come from (fetching is the server's business), how
+pixels are normalised, which frames are slow or fast, or any model.
 
 What is read here may take the process down with it; decoding.py reads videos that nobody vouches for.
 """
@@ -20,15 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .decoders import (
-    DecodeError,
-    DecordReader,
-    Miscount,
-    PyAVReader,
-    VideoError,
-    looks_like_video,
-)
-from .limits import DEFAULTS, Limits
+from sfllava_plugin.decoders import DecodeError, Miscount, VideoError, looks_like_video
+from sfllava_plugin.decord_reader import DecordReader
+from sfllava_plugin.limits import DEFAULTS, Limits
+from sfllava_plugin.pyav_reader import PyAVReader
 
 __all__ = [
     "Video",

@@ -1,4 +1,4 @@
-"""frames.py and decoders.py against other ways to decode, on real clips and on damaged ones."""
+"""frames.py and its two readers against other ways to decode, on real clips and on damaged ones."""
 
 import contextlib
 import importlib.util
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfllava_plugin import decoders, decoding, frames
+from sfllava_plugin import decoding, decord_reader, frames, pyav_reader
 from sfllava_plugin.frames import (
     VideoError,
     read_video,
@@ -46,7 +46,7 @@ def bikes(clips) -> Path:
 
 @pytest.fixture
 def without_decord(monkeypatch):
-    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_decord_frames_are_those_of_a_plain_walk(bikes, with_decord):
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"])
 def test_decord_and_pyav_show_the_same_pictures(clips, name, with_decord, monkeypatch):
     fast = read_video(clips / name, num_frames=20, image_size=64)
-    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     slow = read_video(clips / name, num_frames=20, image_size=64)
     assert (fast.decoder, slow.decoder) == ("decord", "pyav")
     assert (fast.indices, fast.total_frames) == (slow.indices, slow.total_frames)
@@ -272,7 +272,7 @@ def test_decord_and_pyav_show_the_same_colours(tmp_path, with_decord, monkeypatc
     path = tmp_path / "a.mp4"
     encode(path, noise(6, 12, 12).repeat(16, 1).repeat(16, 2), pixels=pixels, matrix=matrix)
     fast = read_video(path, num_frames=6, image_size=192)
-    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     slow = read_video(path, num_frames=6, image_size=192)
     assert (fast.decoder, slow.decoder) == ("decord", "pyav")
     np.testing.assert_array_equal(fast.frames, slow.frames)
@@ -283,7 +283,7 @@ def test_decord_and_pyav_show_the_same_grays(tmp_path, with_decord, monkeypatch,
     path = tmp_path / "a.mkv"
     encode(path, noise(6), "ffv1", pixels)
     fast = read_video(path, num_frames=6, image_size=64)
-    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     slow = read_video(path, num_frames=6, image_size=64)
     assert (fast.decoder, slow.decoder) == ("decord", "pyav")
     np.testing.assert_array_equal(fast.frames, slow.frames)
@@ -295,7 +295,7 @@ def test_pyav_turns_frames_as_decord_does(tmp_path, with_decord, monkeypatch, qu
     encode(path, noise(4, 6, 9).repeat(16, 1).repeat(16, 2))
     path.write_bytes(rotate_track(path.read_bytes(), quarters))
     fast = read_video(path, num_frames=4, image_size=64)
-    monkeypatch.setattr(decoders, "_decord", lambda: None)
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     slow = read_video(path, num_frames=4, image_size=64)
     assert (fast.decoder, slow.decoder) == ("decord", "pyav")
     np.testing.assert_array_equal(fast.frames, slow.frames)
@@ -345,7 +345,7 @@ def test_a_short_video_yields_fewer_frames(tmp_path):
 @pytest.mark.parametrize("decord_missing", [False, True])
 def test_tiny_videos_repeat_their_first_frame(tmp_path, monkeypatch, count, decord_missing):
     if decord_missing:
-        monkeypatch.setattr(decoders, "_decord", lambda: None)
+        monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     path = write_avi(tmp_path / "tiny.avi", count)
     video = read_video(path, num_frames=50, image_size=32)
     assert video.indices == (0,) * count
@@ -358,10 +358,10 @@ def test_repeated_frames_are_decoded_once(tmp_path, monkeypatch):
     repeats = sample_indices(5, 50)
     assert len(set(repeats)) < len(repeats)
     asked = []
-    monkeypatch.setattr(decoders, "_decord", lambda: None)
-    original = decoders.PyAVReader.frames
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
+    original = pyav_reader.PyAVReader.frames
     monkeypatch.setattr(
-        decoders.PyAVReader,
+        pyav_reader.PyAVReader,
         "frames",
         lambda self, wanted: asked.append(wanted) or original(self, wanted),
     )
@@ -448,7 +448,7 @@ def test_folder_image_kinds_become_rgb_before_the_resize(tmp_path):
 @pytest.mark.parametrize("decord_missing", [False, True])
 def test_cut_mp4_is_sampled_from_the_frames_that_decode(bikes, tmp_path, monkeypatch, decord_missing):
     if decord_missing:
-        monkeypatch.setattr(decoders, "_decord", lambda: None)
+        monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     whole = moov_to_front(bikes.read_bytes())
     path = tmp_path / "cut.mp4"
     path.write_bytes(whole[: len(whole) // 2])
@@ -469,7 +469,7 @@ def test_moov_to_front_alone_changes_nothing(bikes):
 @pytest.mark.parametrize("decord_missing", [False, True])
 def test_avi_header_that_lies(tmp_path, monkeypatch, claimed, decord_missing):
     if decord_missing:
-        monkeypatch.setattr(decoders, "_decord", lambda: None)
+        monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     path = write_avi(tmp_path / "lie.avi", 30)
     lie_about_avi_length(path, claimed)
     if claimed == 444:
@@ -639,8 +639,8 @@ def test_frames_over_the_pixel_limit(bikes, monkeypatch):
     def decode(*_):
         raise AssertionError("decoded before the size was checked")
 
-    monkeypatch.setattr(decoders.PyAVReader, "frames", decode)
-    monkeypatch.setattr(decoders.DecordReader, "__init__", decode)
+    monkeypatch.setattr(pyav_reader.PyAVReader, "frames", decode)
+    monkeypatch.setattr(decord_reader.DecordReader, "__init__", decode)
     check_error(bikes, "bikes.mp4", "640x272", "smaller", limits=less)
 
 

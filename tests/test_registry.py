@@ -179,7 +179,7 @@ def test_a_home_folder_is_found(user_file):
         (entry("revision: 2024-13-45"), "line 3: mine: month must be in 1..12"),
         (entry("engine: !!python/object:os.system {}"), "line 3: mine: could not determine a constructor"),
         ("models:\n  mine:\n    frames: 8\n", "line 3: mine: the key 'checkpoint' is missing"),
-        ("models:\n  ? 'a\n\n    b'\n  : {checkpoint: a/b}\n", r"line 2: 'a\\nb' cannot be a name: use text of printable"),
+        ("models:\n  ? 'a\n\n    b'\n  : {checkpoint: a/b}\n", r"line 2: 'a\\nb' cannot be a name: use text"),
         ("models:\n  '': {checkpoint: a/b}\n", "line 2: '' cannot be a name"),
         ("models:\n  {a: b}: {checkpoint: a/b}\n", "line 2: a key must be a word, not a list or a mapping"),
         (entry("[a]: 5"), "line 4: a key must be a word"),
