@@ -1,7 +1,6 @@
 """Files that are there whole or not at all: written aside and renamed."""
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +14,13 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+    # Not a temporary file of the library's: the rights are those that the user's umask gives.
+    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    with aside.open("xb") as file:
         try:
             yield file
             file.flush()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            aside.replace(path)
         except BaseException:
-            os.unlink(file.name)
+            aside.unlink()
             raise
