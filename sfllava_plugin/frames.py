@@ -2,17 +2,15 @@
 
 Frames are taken evenly over the whole video and resized to squares, as in the evaluation of
 SlowFast-LLaVA (arXiv 2407.15841). Knows videos as files and as folders of images; decoding itself is in
-decord_reader.py and pyav_reader.py. Does not know where videos come from (fetching is the server's business), how
-pixels are normalised, which frames are slow or fast, or any model.
+decord_reader.py and pyav_reader.py, the resize in resize.py. Does not know where videos come from (fetching is the
+server's business), how pixels are normalised, which frames are slow or fast, or any model.
 
 What is read here may take the process down with it; decoding.py reads videos that nobody vouches for.
 """
 
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,22 +22,18 @@ from sfllava_plugin.decoders import DecodeError, Miscount, VideoError, looks_lik
 from sfllava_plugin.decord_reader import DecordReader
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.pyav_reader import PyAVReader
+from sfllava_plugin.resize import resize_all
 
 __all__ = [
     "Video",
     "VideoError",
     "printable",
     "read_video",
-    "resize_frames",
     "sample_indices",
 ]
 
 # What a file is told apart by.
 _HEAD = 1024
-
-# Decoded frames that wait for the resize, at most: bounds the memory that 4K video takes.
-_BYTES_WAITING = 64 * 2**20
-_RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
 _IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 # Named because PIL goes by content, and some of what it opens runs other programs (EPS).
@@ -109,40 +103,6 @@ def read_video(
     _check_file(path, name, limits)
     # Absolute, so that FFmpeg takes no file name for a URL.
     return _read_file(os.path.abspath(path), name, num_frames, image_size, limits)
-
-
-def resize_frames(frames, image_size: int) -> np.ndarray:
-    """Frames as RGB squares: aspect ratio ignored, PIL bicubic. Those already S x S do not change.
-
-    Args:
-        frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3],
-            [H, W, 4] (alpha is dropped) or [H, W], of any sizes. They become RGB before the resize.
-        image_size: S, the side of the frames in pixels.
-
-    Returns:
-        uint8 [T, S, S, 3]; an array that is so already is returned itself, not a copy.
-
-    Raises:
-        VideoError: no frame, one that is not a uint8 image, or S below 1.
-    """
-    if _is_resized(frames, image_size):
-        return frames
-    for frame in frames:
-        if isinstance(frame, Image.Image):
-            frame.load()  # here, because two threads must not load one image
-    return _resize_all(frames, len(frames), image_size, "the frames")
-
-
-def _is_resized(frames, image_size: int) -> bool:
-    """Whether there is nothing to do, and the array can go on to torch: it takes no others without a copy."""
-    return (
-        isinstance(frames, np.ndarray)
-        and frames.dtype == np.uint8
-        and len(frames) > 0
-        and frames.shape[1:] == (image_size, image_size, 3)
-        and frames.flags.c_contiguous
-        and frames.flags.writeable
-    )
 
 
 def printable(path: str) -> str:
@@ -246,47 +206,8 @@ def _is_image_name(name: str) -> bool:
 def _assemble(read: Callable[[list[int]], Iterable], indices: list[int], image_size: int, name: str) -> np.ndarray:
     """The frames numbered `indices`; a repeated one is read and resized once."""
     wanted, places = np.unique(indices, return_inverse=True)
-    frames = _resize_all(read(wanted.tolist()), len(wanted), image_size, name)
+    frames = resize_all(read(wanted.tolist()), len(wanted), image_size, name)
     return frames if len(wanted) == len(indices) else frames[places]
-
-
-def _resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
-    """Resizes frames in threads (PIL lets go of the GIL) while the next are being decoded."""
-    if count < 1 or image_size < 1:
-        raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
-    resized = np.empty((count, image_size, image_size, 3), np.uint8)
-    waiting: deque[tuple[Future, int]] = deque()
-    held = 0
-    with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
-        for position, frame in enumerate(frames):
-            size = getattr(frame, "nbytes", 0)
-            waiting.append((pool.submit(_resize_into, resized[position], frame), size))
-            held += size
-            while held > _BYTES_WAITING:
-                oldest, size = waiting.popleft()
-                oldest.result()
-                held -= size
-        for future, _ in waiting:
-            future.result()
-    return resized
-
-
-def _resize_into(slot: np.ndarray, frame) -> None:
-    image = frame() if callable(frame) else _to_rgb(frame)
-    side = slot.shape[0]
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-    slot[...] = np.asarray(image)
-
-
-def _to_rgb(frame) -> Image.Image:
-    if not isinstance(frame, Image.Image):
-        frame = np.asarray(frame)
-        is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))
-        if frame.dtype != np.uint8 or not is_image or frame.size == 0:
-            raise VideoError(f"a frame is {frame.dtype} {list(frame.shape)}; give uint8 [height, width, 3]")
-        frame = Image.fromarray(frame)
-    return frame if frame.mode == "RGB" else frame.convert("RGB")
 
 
 def _open_image(path: Path, limits: Limits) -> Image.Image:

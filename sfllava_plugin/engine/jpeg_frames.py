@@ -13,7 +13,8 @@ import pybase64
 from PIL import Image
 
 from sfllava_plugin.engine.video_loader import LoaderSettings, metadata
-from sfllava_plugin.frames import Video, VideoError, resize_frames, sample_indices
+from sfllava_plugin.frames import Video, VideoError, sample_indices
+from sfllava_plugin.resize import resize_frames
 
 MEDIA_TYPE = "video/jpeg"
 

@@ -30,8 +30,8 @@ from vllm.multimodal.processing import (
 from sfllava_plugin import registry
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.video_loader import SETTINGS
-from sfllava_plugin.frames import resize_frames
 from sfllava_plugin.prompts import VIDEO_MARKER
+from sfllava_plugin.resize import resize_frames
 
 
 class SlowFastLlavaProcessingInfo(BaseProcessingInfo):

