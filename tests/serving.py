@@ -1,5 +1,6 @@
 """`vllm serve` in a process of its own, for as long as a test needs it."""
 
+import base64
 import os
 import signal
 import socket
@@ -33,6 +34,11 @@ def serve(model: str, *arguments: str, log: Path, **variables: str) -> Iterator[
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def data_url(content: bytes, kind: str = "video/mp4") -> str:
+    """A file as part of a request."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _free_port() -> int:

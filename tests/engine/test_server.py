@@ -1,6 +1,5 @@
 """`vllm serve --model NAME` in a process of its own, asked over HTTP."""
 
-import base64
 import concurrent.futures
 import functools
 import http.server
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.engine.support import KV_CACHE
-from tests.serving import serve
+from tests.serving import data_url, serve
 
 NAME = "sf-served"
 QUESTION = "What is happening?"
@@ -80,10 +79,6 @@ def video(url):
 
 def text(words=QUESTION):
     return {"type": "text", "text": words}
-
-
-def data_url(content, kind="video/mp4"):
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def answered(response):

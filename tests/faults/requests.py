@@ -1,6 +1,7 @@
 """Bad requests to the server: URLs that lead nowhere or where they should not, and bodies that are no request."""
 
 import json
+from pathlib import Path
 
 NAME = "sf-llava-tiny"
 
@@ -34,6 +35,11 @@ URLS = {
     "no JPEG": ("data:video/jpeg;base64,AAAA,BBBB", "frame 0 is no JPEG"),
     "an empty JPEG": ("data:video/jpeg;base64,", "frame 0 is no JPEG"),
 }
+
+
+def url_of(name: str, web: str, folder: Path) -> str:
+    """One of them: ``web`` is the host's address."""
+    return URLS[name][0].format(web=web, port=web.rpartition(":")[2], media=folder.as_uri())
 
 
 def body_of(messages) -> bytes:

@@ -5,7 +5,6 @@ hold; ends with 1 if a good request was not answered as by `sfllava batch`, a ba
 """
 
 import argparse
-import base64
 import json
 import os
 import random
@@ -26,15 +25,15 @@ from sfllava_plugin.shapes import clips
 from tests.faults import inputs
 from tests.faults.host import serving
 from tests.faults.mutations import mutate
-from tests.faults.requests import BODIES, NAME, URLS
-from tests.serving import serve
+from tests.faults.requests import BODIES, NAME, URLS, url_of
+from tests.serving import data_url, serve
 
 CLIPS = range(200, 240)
 #: The server keeps this much of the frames it has seen, so that it is full soon.
 CACHE_GB = 0.05
 #: Words in the command lines of the server's processes.
 KINDS = {"decoding_process": "decoders", "EngineCore": "engine", "VLLM::Worker": "worker", "vllm serve": "server"}
-#: These only wait.
+#: These take seconds each.
 SLOW = ("a host that does not answer", "more than it said")
 
 
@@ -117,17 +116,12 @@ class Bad:
             return video.name, request((self._folder / video.name).as_uri()), False
         if kind == "url":
             name = rng.choice([name for name in URLS if name not in SLOW])
-            places = {"web": self._web, "port": self._web.rpartition(":")[2], "media": self._folder.as_uri()}
-            return name, request(URLS[name][0].format(**places)), False
+            return name, request(url_of(name, self._web, self._folder)), False
         if kind == "body":
             name = rng.choice(list(BODIES))
             return name, BODIES[name], False
         path = rng.choice(self._damaged)
         return f"damaged {path.name}", request(data_url(mutate(path.read_bytes(), rng))), True
-
-
-def data_url(data: bytes) -> str:
-    return "data:video/mp4;base64," + base64.b64encode(data).decode()
 
 
 def body(url: str, question: str) -> dict:

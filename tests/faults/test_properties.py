@@ -16,9 +16,11 @@ from PIL import Image
 from sfllava_plugin import pathways, prompts, registry
 from sfllava_plugin.batch import BatchError, Results, Row, read_rows
 from sfllava_plugin.evaluation.journal import Journal
-from sfllava_plugin.frames import VideoError, resize_frames, sample_indices
+from sfllava_plugin.frames import VideoError, sample_indices
+from sfllava_plugin.limits import DEFAULTS
 from sfllava_plugin.pathways import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
 from sfllava_plugin.registry import RegistryError
+from sfllava_plugin.resize import resize_frames
 from tests.engine.support import model_of
 
 anything = st.recursive(
@@ -26,12 +28,19 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
-slow_fast = st.builds(
-    SlowFast,
-    st.builds(Slow, st.integers(1, 60), st.sampled_from(POOLS)),
-    st.builds(Fast, st.integers(1, 12), st.integers(1, 12)),
-)
-every_pathway = slow_fast | st.builds(Single, st.sampled_from([*POOLS, *TEMPORAL_POOLS]))
+
+
+def pathways_of(grid, slow_frames=60):
+    """Every pathway for a tower of ``grid`` x ``grid`` patches, and some that do not fit it."""
+    slow_fast = st.builds(
+        SlowFast,
+        st.builds(Slow, st.integers(1, slow_frames), st.sampled_from(POOLS)),
+        st.builds(Fast, st.integers(1, grid), st.integers(1, grid)),
+    )
+    return slow_fast | st.builds(Single, st.sampled_from([*POOLS, *TEMPORAL_POOLS]))
+
+
+every_pathway = pathways_of(grid=12)
 
 
 # -- frames -------------------------------------------------------------------------------------
@@ -78,9 +87,10 @@ def test_what_is_no_frames_is_refused_as_such(shape, kind):
 # -- tokens -------------------------------------------------------------------------------------
 
 
-@given(frames=st.integers(1, 64), pathway=every_pathway, grid=st.integers(1, 14))
+@given(frames=st.integers(1, DEFAULTS.frames), grid=st.integers(1, 32), choice=st.data())
 @settings(max_examples=400)
-def test_as_many_tokens_as_were_counted(frames, pathway, grid):
+def test_as_many_tokens_as_were_counted(frames, grid, choice):
+    pathway = choice.draw(pathways_of(grid, slow_frames=2 * frames))
     try:
         pathways.check(pathway, grid)
     except PathwayError:

@@ -1,6 +1,5 @@
 """`vllm serve` for strangers: every bad request is a 4xx with one sentence, the next good one is answered rightly."""
 
-import base64
 import json
 import re
 
@@ -9,8 +8,8 @@ import pytest
 
 from tests.faults import inputs
 from tests.faults.host import serving
-from tests.faults.requests import BODIES, NAME, URLS
-from tests.serving import serve
+from tests.faults.requests import BODIES, NAME, URLS, url_of
+from tests.serving import data_url, serve
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +67,6 @@ def refused(response, words, made, one_line=True):
         assert "\n" not in error and len(error) < 800
 
 
-def data_url(data: bytes, kind: str = "video/mp4") -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
 @pytest.mark.usefixtures("alive")
 @pytest.mark.parametrize("video", inputs.VIDEOS, ids=lambda video: ascii(video.name)[:40])
 def test_videos(chat, made, good, video):
@@ -107,9 +102,7 @@ def test_the_other_ways_a_video_comes(chat, made, web, good, way):
 @pytest.mark.usefixtures("alive")
 @pytest.mark.parametrize("case", URLS)
 def test_urls(chat, made, web, case):
-    url, words = URLS[case]
-    url = url.format(web=web, port=web.rpartition(":")[2], media=made.as_uri())
-    refused(chat(url), words, made)
+    refused(chat(url_of(case, web, made)), URLS[case][1], made)
 
 
 def test_a_redirect_is_not_followed_where_domains_are_allowed(chat, web):
