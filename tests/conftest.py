@@ -48,15 +48,9 @@ def small_original(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def clips() -> Path:
-    """The folder of the real clips."""
-    return CLIPS
-
-
-@pytest.fixture(scope="session")
-def bikes(clips) -> Path:
+def bikes() -> Path:
     """A real video, 640x272, 250 frames, 25 fps, h264, its index at the end."""
-    return clips / "bikes.mp4"
+    return CLIPS / "bikes.mp4"
 
 
 @pytest.fixture

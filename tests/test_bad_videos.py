@@ -15,6 +15,7 @@ from sfllava_plugin import decoding, decord_reader, pyav_reader
 from sfllava_plugin.frames import VideoError, read_video, sample_indices
 from sfllava_plugin.limits import Limits
 from tests.videos import (
+    CLIPS,
     check_sampled,
     decode_all,
     decode_whole_packets,
@@ -194,8 +195,8 @@ def test_audio_and_index_but_no_picture_data(bikes, tmp_path):
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"ID3\x04\x00\x00\x00\x00\x00\x00"])
-def test_playlists_lead_nowhere(clips, tmp_path, before):
-    entry = str(clips / "carphone_distorted.mp4").encode()
+def test_playlists_lead_nowhere(tmp_path, before):
+    entry = str(CLIPS / "carphone_distorted.mp4").encode()
     head = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n"
     for name in ("list.mp4", "list.m3u8"):
         (tmp_path / name).write_bytes(before + head + entry + b"\n#EXT-X-ENDLIST\n")

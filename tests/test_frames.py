@@ -13,6 +13,7 @@ from sfllava_plugin import decoding, decord_reader, pyav_reader
 from sfllava_plugin.frames import VideoError, read_video, sample_indices
 from tests.faults.encoding import encode, rotate_track
 from tests.videos import (
+    CLIPS,
     check_sampled,
     decode_all,
     noise,
@@ -58,10 +59,10 @@ def test_decord_frames_are_those_of_a_plain_walk(bikes, with_decord):
 
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"])
-def test_decord_and_pyav_show_the_same_pictures(clips, name, with_decord, monkeypatch):
-    fast = read_video(clips / name, num_frames=20, image_size=64)
+def test_decord_and_pyav_show_the_same_pictures(name, with_decord, monkeypatch):
+    fast = read_video(CLIPS / name, num_frames=20, image_size=64)
     monkeypatch.setattr(decord_reader, "_decord", lambda: None)
-    slow = read_video(clips / name, num_frames=20, image_size=64)
+    slow = read_video(CLIPS / name, num_frames=20, image_size=64)
     assert (fast.decoder, slow.decoder) == ("decord", "pyav")
     assert (fast.indices, fast.total_frames) == (slow.indices, slow.total_frames)
     assert fast.fps == pytest.approx(slow.fps)
@@ -122,17 +123,17 @@ def test_pyav_frames_are_those_of_a_plain_walk(bikes, without_decord):
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_bytes_give_what_the_path_gives(clips, kind):
-    path = clips / "carphone_distorted.mp4"
+def test_bytes_give_what_the_path_gives(kind):
+    path = CLIPS / "carphone_distorted.mp4"
     video = decoding.read_video(kind(path.read_bytes()), num_frames=8, image_size=32)
     same = read_video(str(path), num_frames=8, image_size=32)
     assert (video.indices, video.decoder, video.fps) == (same.indices, same.decoder, same.fps)
     np.testing.assert_array_equal(video.frames, same.frames)
 
 
-def test_bytes_without_memory_files(clips, monkeypatch):
+def test_bytes_without_memory_files(monkeypatch):
     monkeypatch.delattr(os, "memfd_create", raising=False)
-    path = clips / "carphone_distorted.mp4"
+    path = CLIPS / "carphone_distorted.mp4"
     video = decoding.read_video(path.read_bytes(), num_frames=4, image_size=32)
     np.testing.assert_array_equal(video.frames, read_video(path, num_frames=4, image_size=32).frames)
 
