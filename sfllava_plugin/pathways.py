@@ -1,21 +1,14 @@
-"""The slow and the fast pathway: from the features of every frame to the tokens the language model reads.
+"""The notation of pathways, and how many tokens each takes.
 
 The method of SlowFast-LLaVA (arXiv 2407.15841, section 3): a slow pathway keeps few frames with most of their
-patches, a fast pathway keeps every frame with few. A pathway is also named in the notation of the released
-program, ``slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4``, or by one of its single-pathway names.
+patches, a fast pathway keeps every frame with few. A pathway is named in the notation of the released program,
+``slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4``, or by one of its single-pathway names.
 
-This module knows tensors and counts. It does not know frames as pixels, prompts, checkpoints or vLLM.
+Plain Python, so that listing models does not load torch. pooling.py applies a pathway to features.
 """
 
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-import torch.nn.functional as F
-
-Projection = Callable[[torch.Tensor], torch.Tensor]
 
 #: Poolings of one frame's patches, by the names the released program gives them.
 POOLS = (
@@ -145,14 +138,6 @@ def check(pathways: Pathways, grid: int) -> None:
         raise PathwayError(f"{pathways}: the fast grid is finer than the tower's {grid}x{grid}")
 
 
-def slow_indices(num_frames: int, slow_frames: int) -> list[int]:
-    """Positions of the slow frames among ``num_frames`` frames; a short video repeats some.
-
-    `torch.linspace` and nothing else: from 14 slow frames on, its float32 rounding decides some positions.
-    """
-    return torch.linspace(0, num_frames, slow_frames + 1).long()[:-1].tolist()
-
-
 def token_count(num_frames: int, pathways: Pathways, grid: int) -> int:
     """How many tokens a video of ``num_frames`` frames takes; the prompt's placeholders come from here."""
     patches = grid * grid
@@ -165,72 +150,7 @@ def token_count(num_frames: int, pathways: Pathways, grid: int) -> int:
     return num_frames * _pooled(pathways.pool, patches)
 
 
-def video_tokens(features: torch.Tensor, pathways: Pathways, project: Projection | None = None) -> torch.Tensor:
-    """Pool the features of a video's frames into its tokens.
-
-    Args:
-        features: [T, P, D], the P = grid * grid patches of each frame in row-major order.
-        pathways: what to keep.
-        project: an affine map of the last dimension, [..., D] -> [..., E]. An affine map commutes with every average,
-            so it is applied after one and before a maximum: the same tokens for less work.
-
-    Returns:
-        [`token_count` (T, pathways, grid), E].
-    """
-    project = project or (lambda tokens: tokens)
-    if isinstance(pathways, SlowFast):
-        slow = _slow(features, pathways.slow, project)
-        fast = project(_average(features, (None, pathways.fast.height, pathways.fast.width)))
-        return torch.cat([slow, fast])
-    if pathways.pool in TEMPORAL_POOLS:
-        return project(_average(features, TEMPORAL_POOLS[pathways.pool]))
-    return _pool(features, pathways.pool, project).flatten(0, 1)
-
-
-def _slow(features: torch.Tensor, slow: Slow, project: Projection) -> torch.Tensor:
-    positions = slow_indices(len(features), slow.frames)
-    # A short video repeats slow frames: pool each once.
-    distinct = sorted(set(positions))
-    pooled = _pool(features[distinct], slow.pool, project)
-    return pooled[[distinct.index(position) for position in positions]].flatten(0, 1)
-
-
-def _pool(features: torch.Tensor, pool: str, project: Projection) -> torch.Tensor:
-    """[T, P, D] -> [T, pooled P, E]."""
-    if pool == "concat":
-        return project(features)
-    window = "1d" if "_1d_" in pool else "2d"
-    if pool.endswith("max_pool"):
-        return _windows(project(features), window).amax(dim=2)
-    return project(_windows(features, window).mean(dim=2))
-
-
-def _windows(features: torch.Tensor, window: str) -> torch.Tensor:
-    """[T, P, D] -> [T, windows, patches of a window, D], for horizontal pairs ("1d") or 2 x 2 squares ("2d")."""
-    frames, patches, width = features.shape
-    if window == "1d":
-        return features.view(frames, patches // 2, 2, width)
-    grid = _grid(patches)
-    squares = features.view(frames, grid // 2, 2, grid // 2, 2, width)
-    return squares.transpose(2, 3).reshape(frames, patches // 4, 4, width)
-
-
-def _average(features: torch.Tensor, size: tuple[int | None, int | None, int | None]) -> torch.Tensor:
-    """[T, P, D] -> [tokens, D]: adaptive average to (time, height, width), uneven windows overlapping."""
-    frames, patches, width = features.shape
-    grid = _grid(patches)
-    squares = features.view(frames, grid, grid, width)
-    if size[0] is None:
-        # As channels-last pictures, which are pooled where they lie; other orders are copied first.
-        return F.adaptive_avg_pool2d(squares.permute(0, 3, 1, 2), size[1:]).permute(0, 2, 3, 1).reshape(-1, width)
-    return F.adaptive_avg_pool3d(squares.permute(3, 0, 1, 2), size).flatten(1).T.contiguous()
-
-
 def _pooled(pool: str, patches: int) -> int:
     if pool == "concat":
         return patches
     return patches // 2 if "_1d_" in pool else patches // 4
-
-
-def _grid(patches: int) -> int:
-    return math.isqrt(patches)

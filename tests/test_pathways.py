@@ -1,6 +1,7 @@
 """The pathways against numbers of the released program, and against their own definition."""
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,9 @@ from sfllava_plugin.pathways import (
     SlowFast,
     check,
     parse,
-    slow_indices,
     token_count,
-    video_tokens,
 )
+from sfllava_plugin.pooling import chunked_video_tokens, slow_indices, video_tokens
 from tests import reference
 
 DATA = Path(__file__).parent / "data"
@@ -129,6 +129,37 @@ def test_projecting_inside_equals_projecting_before(notation):
     before = video_tokens(project(given_features), parse(notation))
     assert inside.shape == (len(VECTORS[f"{notation}|5"]), 5)
     torch.testing.assert_close(inside, before, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 3, 16, 50])
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_chunks_of_frames_give_the_same_tokens(notation, size):
+    weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
+    given_features = torch.from_numpy(VECTORS["features_50"])
+    chunks = (chunk.clone() for chunk in given_features.split(size))
+    tokens = chunked_video_tokens(chunks, 50, parse(notation), lambda tokens: tokens @ weight)
+    whole = video_tokens(given_features, parse(notation), lambda tokens: tokens @ weight)
+    if "temporal" in notation:
+        # Sums over time are taken in another order.
+        torch.testing.assert_close(tokens, whole, atol=2e-6, rtol=1e-6)
+    else:
+        assert torch.equal(tokens, whole)
+
+
+@pytest.mark.parametrize("notation", [str(DEFAULT), "spatial_2d_avg_pool", "spatial_1d_max_pool", *TEMPORAL_POOLS])
+def test_chunks_are_let_go_once_they_are_pooled(notation):
+    chunks: list[weakref.ref] = []
+
+    def counted():
+        for number in range(30):
+            # The one before may still be in the caller's hands.
+            assert sum(chunk() is not None for chunk in chunks) <= 1, f"chunk {number}: earlier ones are kept"
+            chunk = features(2, 24)
+            chunks.append(weakref.ref(chunk))
+            yield chunk
+            del chunk
+
+    assert len(chunked_video_tokens(counted(), 60, parse(notation))) == token_count(60, parse(notation), 24)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sfllava_plugin.frames import read_video, sample_indices
-from sfllava_plugin.pathways import slow_indices
+from sfllava_plugin.pooling import slow_indices
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.drawing import RGB, draw
 from sfllava_plugin.shapes.questions import ANSWERS, multiple_choice

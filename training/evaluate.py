@@ -20,7 +20,7 @@ from sfllava_plugin.cli import quiet
 
 quiet()
 
-from sfllava_plugin import pathways
+from sfllava_plugin import pooling
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
 
@@ -87,23 +87,23 @@ def without(folder: Path, pathway: str) -> Replies:
     from sfllava_plugin.engine.questions import Question
     from sfllava_plugin.engine.runner import Runner
 
-    def zeroed(features, chosen, project=None):
-        tokens = pathways.video_tokens(features, chosen, project)
-        slow = len(tokens) - len(features) * chosen.fast.height * chosen.fast.width
+    def zeroed(chunks, frames, chosen, project=None):
+        tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
+        slow = len(tokens) - frames * chosen.fast.height * chosen.fast.width
         (tokens[:slow] if pathway == "slow" else tokens[slow:]).zero_()
         return tokens
 
     class Patched:
-        video_tokens = staticmethod(zeroed)
+        chunked_video_tokens = staticmethod(zeroed)
 
     with (folder / "questions.jsonl").open(encoding="utf-8") as file:
         rows = read_rows(file, folder)
-    runner, model.pathways = Runner(MODEL), Patched
+    runner, model.pooling = Runner(MODEL), Patched
     try:
         questions = [Question(row.video, row.question, row.options, 32) for row in rows]
         answers = dict(runner.answers(questions))
     finally:
-        model.pathways = pathways
+        model.pooling = pooling
         runner.close()
     return {row.id: answers[i].answer or answers[i].text for i, row in enumerate(rows)}
 

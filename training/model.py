@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from sfllava_plugin import pathways
+from sfllava_plugin import pathways, pooling
 from training import attention
 from training.dialogue import IGNORE, Batch
 
@@ -85,7 +85,7 @@ class Language(nn.Module):
     def video_tokens(self, features: torch.Tensor, chosen: pathways.Pathways) -> torch.Tensor:
         """[B, T, P, WIDTH] -> [B, tokens, WIDTH]."""
         hidden = F.gelu(self.linear_1(features))
-        return torch.vmap(lambda video: pathways.video_tokens(video, chosen, self.linear_2))(hidden)
+        return torch.vmap(lambda video: pooling.video_tokens(video, chosen, self.linear_2))(hidden)
 
     def forward(self, batch: Batch, video: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of every place that an answer is predicted from, and what stands there: [N, vocabulary], [N].

@@ -5,7 +5,7 @@ prompts or how frames were chosen.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.platforms import current_platform
 from vllm.sequence import IntermediateTensors
 
-from sfllava_plugin import pathways
+from sfllava_plugin import pooling
 from sfllava_plugin.engine.processing import (
     SlowFastLlavaDummyInputs,
     SlowFastLlavaProcessingInfo,
@@ -52,7 +52,7 @@ _RESCALE = 0.00392156862745098
 class Projector(nn.Module):
     """Linear, GELU, linear: the tower's features become the language model's embeddings.
 
-    In two halves, because averages of patches may be taken between them (see `pathways.video_tokens`).
+    In two halves, because averages of patches may be taken between them (see `pooling.video_tokens`).
     """
 
     def __init__(self, config, quant_config: QuantizationConfig | None, replicated: bool, prefix: str):
@@ -156,22 +156,19 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
             image_frames: uint8 [S, S, 3] for each image.
         """
         embeddings = []
+        project = self.multi_modal_projector.output
         for frames in kwargs.get("video_frames", ()):
             hidden = self._hidden(frames)
-            project = self.multi_modal_projector.output
-            embeddings.append(pathways.video_tokens(hidden, self.settings.pathways, project))
+            embeddings.append(pooling.chunked_video_tokens(hidden, len(frames), self.settings.pathways, project))
         if "image_frames" in kwargs:
             images = torch.stack(list(kwargs["image_frames"]))
-            embeddings.extend(self.multi_modal_projector.output(self._hidden(images)))
+            embeddings.extend(project(torch.cat(list(self._hidden(images)))))
         return tuple(embeddings)
 
-    def _hidden(self, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 [T, S, S, 3] -> the projector's hidden features of every patch, [T, P, D]."""
-        chunks = [
-            self.multi_modal_projector.hidden(self._features(self._normalised(chunk)))
-            for chunk in frames.split(self._frames_at_once)
-        ]
-        return torch.cat(chunks)
+    def _hidden(self, frames: torch.Tensor) -> Iterator[torch.Tensor]:
+        """uint8 [T, S, S, 3] -> the projector's hidden features of every patch, chunks of [C, P, D]."""
+        for chunk in frames.split(self._frames_at_once):
+            yield self.multi_modal_projector.hidden(self._features(self._normalised(chunk)))
 
     def _normalised(self, frames: torch.Tensor) -> torch.Tensor:
         pixels = frames.permute(0, 3, 1, 2).to(torch.float32) * _RESCALE

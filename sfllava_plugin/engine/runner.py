@@ -28,7 +28,8 @@ from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.video_loader import SETTINGS, metadata
 from sfllava_plugin.frames import Video
 from sfllava_plugin.model_directory import CHAT_TEMPLATE
-from sfllava_plugin.pathways import SlowFast, slow_indices
+from sfllava_plugin.pathways import SlowFast
+from sfllava_plugin.pooling import slow_indices
 
 #: vLLM keeps this much of videos' frames for further questions on them, 17 MB for 50 frames. Questions on a video come
 #: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process,

@@ -42,8 +42,8 @@ def test_video_features(runners, checkpoints, clips, monkeypatch, count):
     # The tower does not depend on the pathways: run ours and the reference's once.
     projected = reference.projected_features(checkpoints(), frames)
     with torch.inference_mode():
-        hidden = model._hidden(torch.from_numpy(frames))
-    monkeypatch.setattr(model, "_hidden", lambda _: hidden)
+        hidden = list(model._hidden(torch.from_numpy(frames)))
+    monkeypatch.setattr(model, "_hidden", lambda _: iter(hidden))
     try:
         for notation in PATHWAYS:
             model.settings = dataclasses.replace(settings, pathways=pathways.parse(notation))

@@ -79,7 +79,7 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
 
 
 def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch):
-    from sfllava_plugin import pathways
+    from sfllava_plugin import pooling
 
     asked = [
         (video, question)
@@ -89,8 +89,8 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
     ]
     slow_tokens = 4 * 18
 
-    def without_fast(features, chosen, project=None):
-        tokens = pathways.video_tokens(features, chosen, project)
+    def without_fast(chunks, frames, chosen, project=None):
+        tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
         tokens[slow_tokens:] = 0
         return tokens
 
@@ -100,11 +100,10 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
     assert share() >= LEAST
     assert model_of(tiny).settings.video_tokens(16) == slow_tokens + 16 * 4
     forget(tiny)
-    # The model's own name for the module: the processor's, which counts tokens, stays.
     import sfllava_plugin.engine.model as engine_model
 
-    patched = type("Patched", (), {"video_tokens": staticmethod(without_fast)})
-    monkeypatch.setattr(engine_model, "pathways", patched)
+    patched = type("Patched", (), {"chunked_video_tokens": staticmethod(without_fast)})
+    monkeypatch.setattr(engine_model, "pooling", patched)
     blind = share()
     forget(tiny)
     assert blind <= 1 / 6 + 0.15

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfllava_plugin import pathways, prompts, registry
+from sfllava_plugin import pathways, pooling, prompts, registry
 from sfllava_plugin.batch import BatchError, Results, Row, read_rows
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.frames import VideoError, sample_indices
@@ -96,7 +96,7 @@ def test_as_many_tokens_as_were_counted(frames, grid, choice):
     except PathwayError:
         assume(False)
     features = torch.arange(frames * grid * grid, dtype=torch.float32).view(frames, grid * grid, 1)
-    tokens = pathways.video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
+    tokens = pooling.video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
     assert tokens.shape == (pathways.token_count(frames, pathway, grid), 2)
     assert tokens.isfinite().all()
 
