@@ -18,6 +18,7 @@ test: $(READY)
 # The same questions through every command that users run: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
 doors: $(READY)
 	$(BIN)/python -m pytest tests/doors
+	$(BIN)/python -m pytest -m slow tests/engine
 
 # Bad input, hostile input, full disks, kills: through ask, the server and batch.
 faults: $(READY)

@@ -1,5 +1,6 @@
 """Our side: an engine in this process, asked the way the runner asks it."""
 
+import dataclasses
 import os
 
 # One process, so that the model can be called alone. Threads are not bound: the plain side uses the same ones.
@@ -11,7 +12,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from sfllava_plugin.engine.questions import Question
+from sfllava_plugin.engine.questions import Answer, Question
 from sfllava_plugin.engine.runner import Runner
 from sfllava_plugin.engine.video_loader import metadata
 from sfllava_plugin.frames import Video, read_video
@@ -91,6 +92,12 @@ class OurModel:
         sampling = SamplingParams(temperature=0.0, max_tokens=question.max_tokens, logprobs=1)
         [output] = self._engine.generate(request, sampling, use_tqdm=False)
         return list(output.outputs[0].token_ids)
+
+    def likely_answers(self, questions: list[Question]) -> list[Answer]:
+        """Answers with the likeliest first tokens, in order; not timed."""
+        asked = [dataclasses.replace(question, logprobs=5) for question in questions]
+        answers = dict(self.runner.answers(asked))
+        return [answers[position] for position in range(len(asked))]
 
     def indices(self, video: str) -> list[int]:
         """The source frames that are shown of a video."""

@@ -43,7 +43,7 @@ def watched(runner: Runner, model) -> Iterator[Clock]:
         return outputs
 
     replaced = [
-        (runner, "_read", clock.around(DECODING, runner._read)),
+        (runner._plan, "read", clock.around(DECODING, runner._plan.read)),
         (runner, "_ask", clock.around(PREPROCESSING, runner._ask)),
         (model, "embed_multimodal", clock.around(TOWER, model.embed_multimodal)),
         (scheduler, "schedule", noted_schedule),

@@ -26,6 +26,9 @@ app = typer.Typer(
 # What wrong usage raises; some releases of typer bring it from click, some on their own.
 _UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
+#: Alternatives of the answer's first token in `ask --json`.
+_JSON_LOGPROBS = 5
+
 Model = Annotated[str, typer.Option(help="An alias, a model directory, a checkpoint folder or a hub repository.")]
 
 
@@ -85,7 +88,8 @@ def ask(
     runner = _engine_half("runner")
     # One question does not pay for compiling.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)
-    answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens))
+    logprobs = _JSON_LOGPROBS if as_json else 0
+    answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens, logprobs=logprobs))
     if as_json:
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False))
     else:

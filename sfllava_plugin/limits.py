@@ -34,6 +34,9 @@ class Limits(BaseModel):
         4 * 2**30, description="memory of a process that decodes; 8K video takes 2 GB"
     )
     decoders: Count = Field(_HALF_OF_THE_CORES, description="videos decoded at once; the other cores serve the engine")
+    cached_videos: Count = Field(
+        16, description="videos whose tokens the engine keeps for further questions; 30 MB each with a 7B model"
+    )
     look_ahead: Count = Field(
         _HALF_OF_THE_CORES + 2, description="videos of a job that wait decoded for the engine; 17 MB each"
     )

@@ -5,57 +5,79 @@ import pytest
 from sfllava_plugin.engine.ready import ReadyQuestions
 from sfllava_plugin.frames import VideoError
 
-#: (video, is multiple choice)
-QUESTIONS = [("a", True), ("b", False), ("a", False), ("c", True), ("b", False), ("a", True)]
+#: (video, beginning of the prompt)
+QUESTIONS = [("a", "choice"), ("b", "open"), ("a", "open"), ("c", "choice"), ("b", "open"), ("a", "choice")]
 
 
-def taken(questions, read=lambda path: f"frames of {path}"):
-    """All questions in the order in which they come where each is read at once."""
-    with ReadyQuestions(questions, lambda q: q[0], lambda q: q[1], read) as ready:
+class Plan:
+    """Questions are their own prompts."""
+
+    def __init__(self, read=lambda path: f"frames of {path}", short=()):
+        self.read, self._short = read, short
+
+    def prompt(self, question):
+        if question[1] == "too long":
+            raise ValueError("too long")
+        return question
+
+    def beginning(self, prompt):
+        return prompt[1]
+
+    def needs_embeddings(self, video, prompts):
+        return prompts[0][0] in self._short
+
+
+def ready_questions(questions, plan=None):
+    return ReadyQuestions(questions, lambda question: question[0], plan or Plan())
+
+
+def taken(questions, plan=None):
+    """All questions in the order in which they come if each is read at once."""
+    with ready_questions(questions, plan) as ready:
         found = []
         while ready:
-            found.append(ready.take())
-            ready.follow(found[-1].position)
+            found.append(ready.pop())
+            ready.release_followers(found[-1].position)
         return found
 
 
 def test_video_after_video_and_those_that_lead_first():
     order = [(one.position, one.question, one.leads) for one in taken(QUESTIONS)]
     assert order == [
-        (2, ("a", False), True),
-        (0, ("a", True), True),
-        (5, ("a", True), False),
-        (1, ("b", False), True),
-        (4, ("b", False), False),
-        (3, ("c", True), True),
+        (0, ("a", "choice"), True),
+        (5, ("a", "choice"), False),
+        (2, ("a", "open"), True),
+        (1, ("b", "open"), True),
+        (4, ("b", "open"), False),
+        (3, ("c", "choice"), True),
     ]
 
 
 def test_followers_wait_until_the_first_was_read():
-    with ReadyQuestions(QUESTIONS, lambda q: q[0], lambda q: q[1], str) as ready:
+    with ready_questions(QUESTIONS) as ready:
         leaders = []
         while ready:
-            leaders.append(ready.take().position)
-        assert leaders == [2, 0, 1, 3]
-        ready.follow(1)
-        assert ready.take().position == 4
+            leaders.append(ready.pop().position)
+        assert leaders == [0, 2, 1, 3]
+        ready.release_followers(1)
+        assert ready.pop().position == 4
         assert not ready
 
 
 def test_where_the_first_cannot_be_asked_the_next_leads():
-    questions = [("a", False)] * 3
-    with ReadyQuestions(questions, lambda q: q[0], lambda q: q[1], str) as ready:
-        ready.pass_lead(ready.take().position)
-        second = ready.take()
+    questions = [("a", "open")] * 3
+    with ready_questions(questions) as ready:
+        ready.promote_next(ready.pop().position)
+        second = ready.pop()
         assert (second.position, second.leads) == (1, True)
         assert not ready
-        ready.follow(1)
-        assert not ready.take().leads
+        ready.release_followers(1)
+        assert not ready.pop().leads
 
 
 def test_each_video_is_read_once():
     read = []
-    taken(QUESTIONS, read.append)
+    taken(QUESTIONS, Plan(read.append))
     assert sorted(read) == ["a", "b", "c"]
 
 
@@ -65,17 +87,17 @@ def test_a_broken_video_fails_its_own_questions():
             raise VideoError("b is broken")
         return path
 
-    for one in taken(QUESTIONS, read):
+    for one in taken(QUESTIONS, Plan(read)):
         assert (one.error is not None) == (one.question[0] == "b")
         assert one.video == (None if one.error else one.question[0])
 
 
 def test_it_says_when_a_video_begins_and_when_there_is_nothing_left():
-    with ReadyQuestions(QUESTIONS[:3], lambda q: q[0], lambda q: q[1], str) as ready:
+    with ready_questions(QUESTIONS[:3]) as ready:
         begins = []
         while ready:
             begins.append(ready.begins_video)
-            ready.follow(ready.take().position)
+            ready.release_followers(ready.pop().position)
     assert begins == [True, False, True]
 
 
@@ -83,8 +105,8 @@ def test_a_job_of_many_broken_videos_comes_through():
     def missing(path):
         raise VideoError(f"{path} does not exist")
 
-    questions = [(str(number % 2_000), False) for number in range(10_000)]
-    found = taken(questions, missing)
+    questions = [(str(number % 2_000), "open") for number in range(10_000)]
+    found = taken(questions, Plan(missing))
     assert sorted(one.position for one in found) == list(range(10_000))
     assert all(isinstance(one.error, VideoError) for one in found)
 
@@ -98,4 +120,19 @@ def test_an_interrupt_in_a_decoder_is_not_a_videos_error():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        taken(QUESTIONS, stopped)
+        taken(QUESTIONS, Plan(stopped))
+
+
+def test_a_question_that_cannot_be_asked_fails_alone_and_does_not_lead():
+    found = taken([("a", "too long"), ("a", "open"), ("a", "open")])
+    assert [(one.position, one.leads, str(one.error or "")) for one in found] == [
+        (0, False, "too long"),
+        (1, True, ""),
+        (2, False, ""),
+    ]
+
+
+def test_embeddings_are_needed_again_by_a_second_leader_or_behind_a_short_prefix():
+    questions = [("a", "open"), ("a", "open"), ("b", "open"), ("b", "choice"), ("c", "open"), ("c", "open")]
+    needed = {one.position: one.needs_embeddings for one in taken(questions, Plan(short="c"))}
+    assert needed == {0: False, 1: False, 2: True, 3: True, 4: True, 5: True}

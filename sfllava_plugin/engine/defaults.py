@@ -13,7 +13,7 @@ from sfllava_plugin.engine.video_loader import SETTINGS, LoaderSettings
 from sfllava_plugin.model_directory import ARCHITECTURE
 
 if TYPE_CHECKING:
-    from vllm.config import ModelConfig
+    from vllm.config import ModelConfig, VllmConfig
 
 
 def register() -> None:
@@ -25,7 +25,26 @@ def register() -> None:
         def verify_and_update_model_config(model_config: "ModelConfig") -> None:
             complete(model_config)
 
+        @staticmethod
+        def verify_and_update_config(vllm_config: "VllmConfig") -> None:
+            enlarge_encoder_cache(vllm_config)
+
     MODELS_CONFIG_MAP.setdefault(ARCHITECTURE, SlowFastLlavaDefaults)
+
+
+def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
+    """Keep the tokens of as many videos as the operator's limits say.
+
+    vLLM keeps as many as it computes in one step (config/scheduler.py): one or two videos. Questions that alternate
+    between more would run the tower for each.
+    """
+    model_config = vllm_config.model_config
+    if model_config.multimodal_config is None:
+        return
+    loader = model_config.multimodal_config.media_io_kwargs["video"][SETTINGS]
+    tokens = VideoSettings.read(model_config.hf_config).video_tokens(loader.frames)
+    scheduler = vllm_config.scheduler_config
+    scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, loader.limits.cached_videos * tokens)
 
 
 def complete(model_config: "ModelConfig") -> None:

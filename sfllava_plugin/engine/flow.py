@@ -1,7 +1,4 @@
-"""One job on its way through the engine: when the next question goes in, and what comes out.
-
-It knows vLLM's engine loop and keeps it fed within bounds. It does not know prompts, videos or answers: it is given
-functions for these.
+"""Feed one job through the engine's loop, within bounds.
 
 The loop is LLMEngine's, not AsyncLLM's. Decoding overlaps with the engine in either, for it runs in threads of ours;
 with an accelerator the engine has a process of its own in either. On two cores, 2000 questions on the small model went
@@ -21,29 +18,43 @@ from sfllava_plugin.engine.ready import Ready, ReadyQuestions
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much the engine is given at once.
+    """Admission limits, derived from the KV cache, the encoder cache and `max_num_seqs`.
+
+    vLLM drops what was used longest ago from either cache, and admits requests in order. So a video stays cached until
+    its followers are admitted, if all videos in the engine fit together.
 
     Attributes:
-        questions: in the engine. More than it runs at once, so that it never waits for us.
-        videos: with questions in the engine: each keeps its frames in memory.
-        leading: questions whose video the engine has not read yet. Enough for two of its steps, and not so many that
-            their videos push those of the questions that follow out of the KV cache.
+        questions: in the engine; more than it runs at once, so that it never runs dry.
+        cache_tokens: in the KV cache, for all questions in the engine.
+        leading: questions whose video the engine has not read yet; enough for two of its steps.
+        embeddings: videos whose embeddings the encoder cache must hold at once.
     """
 
     questions: int
-    videos: int
+    cache_tokens: int
     leading: int
+    embeddings: int
+
+
+@dataclass(frozen=True)
+class _InEngine:
+    """A question in the engine, what ``ask`` returned for it, and its tokens in the KV cache."""
+
+    ready: Ready
+    asked: Any
+    cache_tokens: int
 
 
 class Flow:
-    """Gives the engine questions as they are ready, and yields what it finishes.
+    """Gives the engine questions as they become ready, and yields what it finishes.
 
     Args:
-        ask: hands a question to the engine under its position, and returns what ``finish`` wants to know of it.
-        finish: what a question comes to, from what ``ask`` returned and the finished output; None if it handed the
+        ask: hands a question to the engine under its position, and returns what ``finish`` needs to know of it.
+        finish: the result of a question, from what ``ask`` returned and the finished output; None if it handed the
             engine another request under the same position.
+        cache_tokens: the tokens that a question takes in the KV cache.
 
-    Both raise ValueError or OSError if the question cannot be asked.
+    ``ask`` and ``finish`` raise ValueError or OSError if the question cannot be asked.
     """
 
     def __init__(
@@ -53,40 +64,55 @@ class Flow:
         bounds: Bounds,
         ask: Callable[[Ready], Any],
         finish: Callable[[Ready, Any, RequestOutput], Any],
+        cache_tokens: Callable[[Ready], int],
     ):
         self._engine, self._ready, self._bounds, self._ask, self._finish = engine, ready, bounds, ask, finish
-        self._asked: dict[int, tuple[Ready, Any]] = {}
+        self._cache_tokens = cache_tokens
+        self._running: dict[int, _InEngine] = {}
         self._leading: set[int] = set()
 
     def __iter__(self) -> Iterator[tuple[Ready, Any | Exception]]:
-        """Every question of the job with what it comes to, or why it could not be asked."""
-        while self._ready or self._asked:
+        """Every question of the job with its result, or the reason why it could not be asked."""
+        while self._ready or self._running:
             # The engine gets work as soon as it is decoded, and waits for a decoder only when it has nothing.
-            while self._ready and self._has_room() and (self._ready.at_hand or not self._asked):
-                yield from self._hand_over(self._ready.take())
+            while self._ready and self._has_room() and (self._ready.has_next_now or not self._running):
+                yield from self._hand_over(self._ready.pop())
             yield from self._step()
 
     def stop(self) -> None:
         """Drop what the engine has not finished."""
-        self._engine.abort_request([str(position) for position in self._asked])
+        self._engine.abort_request([str(position) for position in self._running])
 
     def _has_room(self) -> bool:
         """Whether the next question may go to the engine."""
-        if len(self._asked) >= self._bounds.questions:
+        if len(self._running) >= self._bounds.questions:
             return False
-        if not self._ready.begins_video:
+        if not self._ready.begins_video or not self._running:
             return True
-        videos = {id(ready.video) for ready, _ in self._asked.values()}
-        return len(self._leading) < self._bounds.leading and len(videos) < self._bounds.videos
+        return (
+            len(self._leading) < self._bounds.leading
+            and sum(one.cache_tokens for one in self._running.values()) < self._bounds.cache_tokens
+            and self._embeddings_in_use() < self._bounds.embeddings
+        )
+
+    def _embeddings_in_use(self) -> int:
+        """Videos whose embeddings the engine computes now or will need again."""
+        return len(
+            {
+                id(one.ready.video)
+                for position, one in self._running.items()
+                if one.ready.needs_embeddings or position in self._leading
+            }
+        )
 
     def _hand_over(self, ready: Ready) -> Iterator[tuple[Ready, Exception]]:
         """Ask a question; it comes back at once if it cannot be asked."""
         try:
             if ready.error:
                 raise ready.error
-            self._asked[ready.position] = ready, self._ask(ready)
+            self._running[ready.position] = _InEngine(ready, self._ask(ready), self._cache_tokens(ready))
         except (ValueError, OSError) as error:
-            self._ready.pass_lead(ready.position)
+            self._ready.promote_next(ready.position)
             yield ready, error
         else:
             if ready.leads:
@@ -94,17 +120,17 @@ class Flow:
 
     def _step(self) -> Iterator[tuple[Ready, Any]]:
         """One step of the engine, and the questions that it finished."""
-        for output in self._engine.step() if self._asked else ():
+        for output in self._engine.step() if self._running else ():
             position = int(output.request_id)
             if position in self._leading:
                 self._leading.discard(position)
-                self._ready.follow(position)
+                self._ready.release_followers(position)
             if output.finished and (result := self._result(position, output)) is not None:
-                ready, _ = self._asked.pop(position)
-                yield ready, result
+                yield self._running.pop(position).ready, result
 
     def _result(self, position: int, output: RequestOutput) -> Any | None:
+        one = self._running[position]
         try:
-            return self._finish(*self._asked[position], output)
+            return self._finish(one.ready, one.asked, output)
         except (ValueError, OSError) as error:
             return error

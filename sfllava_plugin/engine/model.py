@@ -135,6 +135,8 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
                 replicated=self.shards_frames,
                 prefix=maybe_prefix(prefix, "multi_modal_projector"),
             )
+        # Tokens of the encoder cache that vLLM has not counted yet.
+        self._uncounted_tokens = vllm_config.scheduler_config.encoder_cache_size
         # Not weights: the tower's input statistics, in float32 whatever the model's dtype.
         for name in ("image_mean", "image_std"):
             value = torch.tensor(getattr(self.settings, name), dtype=torch.float32)
@@ -163,7 +165,21 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         if "image_frames" in kwargs:
             images = torch.stack(list(kwargs["image_frames"]))
             embeddings.extend(project(torch.cat(list(self._hidden(images)))))
-        return tuple(embeddings)
+        return self._with_whole_cache(embeddings) if self._uncounted_tokens else tuple(embeddings)
+
+    def _with_whole_cache(self, embeddings: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Take as much memory as a full encoder cache, once: while vLLM measures.
+
+        vLLM keeps what the first call returns until it has measured (v1/worker/gpu_model_runner.py, `profile_run`), but
+        makes no more items than it computes in one step.
+        """
+        missing, self._uncounted_tokens = self._uncounted_tokens - sum(map(len, embeddings)), 0
+        if missing <= 0:
+            return tuple(embeddings)
+        first, *others = embeddings
+        whole = first.new_empty(len(first) + missing, first.shape[1])
+        whole[: len(first)] = first
+        return whole[: len(first)], *others
 
     def _hidden(self, frames: torch.Tensor) -> Iterator[torch.Tensor]:
         """uint8 [T, S, S, 3] -> the projector's hidden features of every patch, chunks of [C, P, D]."""

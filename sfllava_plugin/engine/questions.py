@@ -12,7 +12,8 @@ class Question:
     """One question about one video (a file, or a folder of images).
 
     ``options`` make it multiple choice. ``prompt_frame`` chooses another prompt than these imply (see prompts.py). With
-    a ``continuation`` nothing is generated: how likely it is behind the prompt is the answer, a `Score`.
+    a ``continuation`` nothing is generated: how likely it is behind the prompt is the answer, a `Score`. ``logprobs``
+    asks for the likeliest tokens at the first place of the answer, at a cost for every token of it.
     """
 
     video: str
@@ -21,6 +22,7 @@ class Question:
     max_tokens: int = DEFAULT_MAX_TOKENS
     prompt_frame: str | None = None
     continuation: str | None = None
+    logprobs: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,68 +1,85 @@
-"""The questions of a job in the order in which the engine gets them: video after video, as these are decoded.
+"""Order a job's questions for the engine, grouped by video.
 
-Of the questions whose prompts are alike up to and past the video, the first leads: the others follow when the engine
-has read it, and find its tokens in the prefix cache. Handed over together, each might begin before there is anything to
-find, and read the video anew.
-
-It knows which question belongs to which video, and which of them can be had without waiting. It does not know what a
-question is made of, or engines.
+Of the questions whose prompts are alike up to and including the video, the first leads; the others wait until the
+engine has read it, and find its tokens in the prefix cache. Handed over together, each might start before the cache
+holds anything, and read the video again.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from sfllava_plugin.engine.lookahead import Lookahead
 from sfllava_plugin.limits import DEFAULTS, Limits
 
 Q = TypeVar("Q")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class Ready(Generic[Q]):
-    """A question by its position in the job, and its decoded video or why there is none.
+class Ready(Generic[Q, P]):
+    """A question with its decoded video and its prompt, or with the reason why it cannot be asked.
 
-    One that ``leads`` is the first of its kind on its video; others may wait for it.
+    Attributes:
+        position: of the question in the job.
+        leads: the first question with this beginning on its video. The others wait until its video is in the prefix
+            cache.
+        needs_embeddings: whether questions on the video will need its embeddings after it has been read.
     """
 
     position: int
     question: Q
-    video: Any
-    error: Exception | None
+    video: Any = None
+    prompt: P | None = None
+    error: Exception | None = None
     leads: bool = False
+    needs_embeddings: bool = False
 
 
-class ReadyQuestions(Generic[Q]):
-    """Groups questions by video, the videos in the order in which they first occur; a context manager.
+class Planner(Protocol[Q, P]):
+    """What `ReadyQuestions` asks about questions and videos."""
+
+    def read(self, path: str) -> Any:
+        """Decode a video; called in threads."""
+
+    def prompt(self, question: Q) -> P:
+        """Write the prompt of a question; raises ValueError if it cannot be asked."""
+
+    def beginning(self, prompt: P) -> Any:
+        """What prompts must have in common to share a video in the prefix cache; hashable."""
+
+    def needs_embeddings(self, video: Any, prompts: Sequence[P]) -> bool:
+        """Whether the later of these prompts, alike in their beginning, need the video's embeddings again."""
+
+
+class ReadyQuestions(Generic[Q, P]):
+    """Questions grouped by video, in the order in which the videos first occur; a context manager.
 
     Args:
-        video_of: a question's video.
-        beginning_of: what the prompts of two questions on a video must have in common to share it in the prefix cache;
-            it can be sorted.
-        read: decodes a video, in threads.
-        limits: how many at once, and how many ahead.
+        video_of: the path of a question's video.
+        planner: reads videos, writes prompts, and knows what they share.
+        limits: videos decoded at once, and ahead.
     """
 
     def __init__(
         self,
         questions: Iterable[Q],
         video_of: Callable[[Q], str],
-        beginning_of: Callable[[Q], Any],
-        read: Callable[[str], Any],
+        planner: Planner[Q, P],
         limits: Limits = DEFAULTS,
     ):
         videos: dict[str, list[tuple[int, Q]]] = {}
         for position, question in enumerate(questions):
             videos.setdefault(video_of(question), []).append((position, question))
-        self._beginning_of = beginning_of
-        self._videos = Lookahead(list(videos), read, limits)
+        self._planner = planner
+        self._videos = Lookahead(list(videos), planner.read, limits)
         self._not_begun = deque(videos.values())
-        self._leading: deque[Ready[Q]] = deque()
-        self._held: dict[int, deque[Ready[Q]]] = {}
-        self._following: deque[Ready[Q]] = deque()
+        self._leading: deque[Ready[Q, P]] = deque()
+        self._held: dict[int, deque[Ready[Q, P]]] = {}
+        self._following: deque[Ready[Q, P]] = deque()
 
-    def __enter__(self) -> "ReadyQuestions[Q]":
+    def __enter__(self) -> "ReadyQuestions[Q, P]":
         self._videos.__enter__()
         return self
 
@@ -70,7 +87,7 @@ class ReadyQuestions(Generic[Q]):
         self._videos.__exit__(*exception)
 
     def __bool__(self) -> bool:
-        """Whether there are any to take: followers are not until they are released."""
+        """Whether any can be taken; followers cannot until they are released."""
         return bool(self._following or self._leading or self._not_begun)
 
     @property
@@ -79,37 +96,49 @@ class ReadyQuestions(Generic[Q]):
         return not self._following and not self._leading
 
     @property
-    def at_hand(self) -> bool:
-        """Whether the next question can be had without waiting for a decoder."""
+    def has_next_now(self) -> bool:
+        """Whether the next question is there without waiting for a decoder."""
         return bool(self._following or self._leading) or self._videos.ready
 
-    def take(self) -> Ready[Q]:
-        """The next question, waited for."""
-        if self._following:
-            return self._following.popleft()
-        if not self._leading:
+    def pop(self) -> Ready[Q, P]:
+        """Take the next question; waits for its video."""
+        while self.begins_video:
             self._begin_video()
-        return self._leading.popleft()
+        return self._following.popleft() if self._following else self._leading.popleft()
 
-    def follow(self, position: int) -> None:
-        """The question taken at ``position`` has been read: those that wait for it can be taken."""
+    def release_followers(self, position: int) -> None:
+        """Let those go that waited for the question at ``position``: the engine has read its video."""
         self._following.extend(self._held.pop(position, ()))
 
-    def pass_lead(self, position: int) -> None:
-        """The question taken at ``position`` will never be read: the next of those that wait for it leads."""
+    def promote_next(self, position: int) -> None:
+        """Let the next one lead: the engine will never read the question at ``position``."""
         if held := self._held.pop(position, None):
             self._lead(held)
 
     def _begin_video(self) -> None:
         decoded = next(self._videos)
-        alike: dict[Any, deque[Ready[Q]]] = {}
+        alike: dict[Any, deque[Ready[Q, P]]] = {}
         for position, question in self._not_begun.popleft():
-            ready = Ready(position, question, decoded.video, decoded.error)
-            alike.setdefault(self._beginning_of(question), deque()).append(ready)
-        for _, questions in sorted(alike.items()):
-            self._lead(questions)
+            ready = self._ready(position, question, decoded.video, decoded.error)
+            if ready.error:
+                self._following.append(ready)
+            else:
+                alike.setdefault(self._planner.beginning(ready.prompt), deque()).append(ready)
+        for questions in alike.values():
+            prompts = [ready.prompt for ready in questions]
+            # A second leader reads the same video, too.
+            needed = len(alike) > 1 or self._planner.needs_embeddings(decoded.video, prompts)
+            self._lead(deque(replace(ready, needs_embeddings=needed) for ready in questions))
 
-    def _lead(self, questions: deque[Ready[Q]]) -> None:
+    def _ready(self, position: int, question: Q, video: Any, error: Exception | None) -> Ready[Q, P]:
+        if error is None:
+            try:
+                return Ready(position, question, video, self._planner.prompt(question))
+            except ValueError as problem:
+                error = problem
+        return Ready(position, question, error=error)
+
+    def _lead(self, questions: deque[Ready[Q, P]]) -> None:
         first = replace(questions.popleft(), leads=True)
         self._leading.append(first)
         if questions:

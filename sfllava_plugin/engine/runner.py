@@ -19,14 +19,14 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
-from sfllava_plugin.decoding import read_video
 from sfllava_plugin.engine.flow import Bounds, Flow
+from sfllava_plugin.engine.plan import Plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
 from sfllava_plugin.engine.scoring import Scoring
 from sfllava_plugin.engine.settings import VideoSettings
+from sfllava_plugin.engine.sharing import Prompt
 from sfllava_plugin.engine.video_loader import SETTINGS, metadata
-from sfllava_plugin.frames import Video
 from sfllava_plugin.model_directory import CHAT_TEMPLATE
 from sfllava_plugin.pathways import SlowFast
 from sfllava_plugin.pooling import slow_indices
@@ -35,15 +35,9 @@ from sfllava_plugin.pooling import slow_indices
 #: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process,
 #: keeping saves less, for nothing is sent.
 FRAME_CACHE_GB = 0.125 if current_platform.is_cpu() else 1.0
-_TOP_LOGPROBS = 5
 
-
-@dataclasses.dataclass(frozen=True)
-class _Decoded:
-    """A video's frames, and what vLLM's caches know them by."""
-
-    video: Video
-    identifier: str
+#: A question on its way through the engine.
+Asked = Ready[Question, Prompt]
 
 
 class Runner:
@@ -73,11 +67,20 @@ class Runner:
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
-        self._most_characters = config.max_model_len * self._tokenizer.max_chars_per_token
         loader = config.multimodal_config.media_io_kwargs["video"][SETTINGS]
         self.frames, self._limits = loader.frames, loader.limits
         self.settings = VideoSettings.read(config.hf_config)
         self._bounds = self._bounds_of_engine()
+        self._plan = Plan(
+            self._prompt_of,
+            self._tokenizer,
+            config.max_model_len * self._tokenizer.max_chars_per_token,
+            self.settings,
+            self.frames,
+            self._limits,
+            block_size=self._block_size(),
+            marker=config.hf_config.image_token_index,
+        )
         self._marker_is_a_word = config.hf_config.image_token_index < config.get_vocab_size()
 
     def answer(self, question: Question) -> Answer:
@@ -99,44 +102,38 @@ class Runner:
         holds are in the engine, and a few wait there, so that memory does not grow with the job. To stop early, close
         the generator: what the engine has not finished is dropped.
         """
-        with ReadyQuestions(questions, _video, _beginning, self._read, self._limits) as ready:
-            flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish)
+        plan = self._plan
+        with ReadyQuestions(questions, lambda question: question.video, plan, self._limits) as ready:
+            flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish, plan.cache_tokens)
             try:
                 for asked, result in flow:
                     yield asked.position, Failure(result) if isinstance(result, Exception) else result
             finally:
                 flow.stop()
 
-    def _read(self, path: str) -> _Decoded:
-        video = read_video(path, num_frames=self.frames, image_size=self.settings.image_size, limits=self._limits)
-        return _Decoded(video, video_identifier(path, self.frames))
-
-    def _ask(self, asked: Ready[Question]) -> Scoring | None:
+    def _ask(self, asked: Asked) -> Scoring | None:
         """Hand a question to the engine.
 
         Raises:
             ValueError: it is too long.
         """
-        question = asked.question
-        prompt = self._tokens(self._prompt_of(question))
+        question, prompt = asked.question, asked.prompt
         if question.continuation is not None:
-            whole = self._tokens(self._prompt_of(question) + question.continuation)
-            # Tokenised as one text: its tokens are those behind the prompt's.
-            prompt, continuation = whole[: len(prompt)], whole[len(prompt) :]
-            scoring = Scoring(prompt, continuation, reads_video=asked.leads, singly=not self._marker_is_a_word)
+            singly = not self._marker_is_a_word
+            scoring = Scoring(prompt.token_ids, prompt.continuation, reads_video=asked.leads, singly=singly)
             self._submit(asked, *scoring.request())
             return scoring
         sampling = SamplingParams(
             temperature=0.0,
             max_tokens=question.max_tokens,
-            logprobs=_TOP_LOGPROBS,
+            logprobs=question.logprobs or None,
             # The first sign of an answer says that its video is in the prefix cache.
             output_kind=RequestOutputKind.CUMULATIVE if asked.leads else RequestOutputKind.FINAL_ONLY,
         )
-        self._submit(asked, prompt, sampling)
+        self._submit(asked, prompt.token_ids, sampling)
         return None
 
-    def _submit(self, asked: Ready[Question], token_ids: list[int], sampling: SamplingParams) -> None:
+    def _submit(self, asked: Asked, token_ids: list[int], sampling: SamplingParams) -> None:
         video = asked.video.video
         request = {
             "prompt_token_ids": token_ids,
@@ -151,7 +148,7 @@ class Runner:
         except VLLMClientError as problem:
             raise ValueError(str(problem)) from problem
 
-    def _finish(self, asked: Ready[Question], scoring: Scoring | None, output: RequestOutput) -> Answer | Score | None:
+    def _finish(self, asked: Asked, scoring: Scoring | None, output: RequestOutput) -> Answer | Score | None:
         """What a question comes to; None where its score takes another request, which is then in the engine."""
         if scoring is None:
             return self._answer(asked, output)
@@ -161,14 +158,6 @@ class Runner:
             return None
         return self._score(asked, scoring)
 
-    def _tokens(self, text: str) -> list[int]:
-        # As the server does: a book is not worth the time to read it.
-        if len(text) > self._most_characters:
-            raise ValueError(
-                f"the prompt has {len(text)} characters, the context holds {self._most_characters} at most"
-            )
-        return self._tokenizer(text, add_special_tokens=False).input_ids
-
     def _prompt_of(self, question: Question) -> str:
         return self.prompt(question.text, question.options, question.prompt_frame)
 
@@ -176,15 +165,28 @@ class Runner:
         """Shut the engine down."""
         self.engine.llm_engine.engine_core.shutdown()
 
+    def _block_size(self) -> int:
+        """Tokens in a block of the prefix cache (vllm/v1/core/kv_cache_utils.py)."""
+        config = self.engine.llm_engine.vllm_config
+        parallel = config.parallel_config
+        ranks = parallel.decode_context_parallel_size * parallel.prefill_context_parallel_size
+        return config.cache_config.block_size * ranks
+
     def _bounds_of_engine(self) -> Bounds:
-        """How much the engine is given at once, from what it runs at once."""
+        """Admission limits, derived from vLLM's caches and `max_num_seqs`."""
         config = self.engine.llm_engine.vllm_config
         scheduler, cache = config.scheduler_config, config.cache_config
         video_tokens = self.settings.video_tokens(self.frames)
-        in_cache = max(1, (cache.num_gpu_blocks or 0) * cache.block_size // video_tokens)
+        capacity = (cache.num_gpu_blocks or 0) * cache.block_size
         a_step = math.ceil(scheduler.max_num_batched_tokens / video_tokens)
-        leading = max(1, min(2 * a_step, in_cache // 2))
-        return Bounds(questions=2 * scheduler.max_num_seqs, videos=in_cache + leading, leading=leading)
+        return Bounds(
+            questions=2 * scheduler.max_num_seqs,
+            # What is there already leaves room for one video more.
+            cache_tokens=capacity - video_tokens,
+            leading=max(1, min(2 * a_step, capacity // video_tokens // 2)),
+            # One to spare: an engine in another process is a step ahead of what is known here.
+            embeddings=max(1, scheduler.encoder_cache_size // video_tokens - 1),
+        )
 
     def prompt(self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None) -> str:
         """The whole prompt of a question, as the server's chat template writes it."""
@@ -197,13 +199,13 @@ class Runner:
             eos_token=self._tokenizer.eos_token or "",
         )
 
-    def _answer(self, asked: Ready[Question], output: RequestOutput) -> Answer:
+    def _answer(self, asked: Asked, output: RequestOutput) -> Answer:
         [completion] = output.outputs
         question, indices = asked.question, list(asked.video.video.indices)
         pathways = self.settings.pathways
         slow = slow_indices(len(indices), pathways.slow.frames) if isinstance(pathways, SlowFast) else []
         first = completion.logprobs[0] if completion.logprobs else {}
-        top = sorted(first.items(), key=lambda item: -item[1].logprob)[:_TOP_LOGPROBS]
+        top = sorted(first.items(), key=lambda item: -item[1].logprob)[: question.logprobs]
         options = question.options
         return Answer(
             model=self.model,
@@ -211,7 +213,7 @@ class Runner:
             frames=indices,
             slow_frames=slow,
             video_tokens=self.settings.video_tokens(len(indices)),
-            prompt=self._prompt_of(question),
+            prompt=asked.prompt.text,
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
             text=completion.text.strip(),
@@ -221,36 +223,15 @@ class Runner:
             ],
         )
 
-    def _score(self, asked: Ready[Question], scoring: Scoring) -> Score:
+    def _score(self, asked: Asked, scoring: Scoring) -> Score:
         question = asked.question
         return Score(
             model=self.model,
             video=str(Path(question.video)),
             frames=list(asked.video.video.indices),
-            prompt=self._prompt_of(question),
+            prompt=asked.prompt.text,
             prompt_token_ids=scoring.prompt,
             token_ids=scoring.continuation,
             logprobs=scoring.logprobs,
             is_greedy=scoring.is_greedy,
         )
-
-
-def _video(question: Question) -> str:
-    return question.video
-
-
-def _beginning(question: Question) -> tuple[bool, str]:
-    """What decides how a prompt begins, before the video: whether it is multiple choice, and a chosen frame."""
-    return bool(question.options), question.prompt_frame or ""
-
-
-def video_identifier(path: str, num_frames: int) -> str:
-    """The file, its age and size (of a folder, those of the files in it), and how many frames are taken.
-
-    Raises:
-        OSError: there is no such file.
-    """
-    place = Path(path)
-    parts = sorted(place.iterdir()) if place.is_dir() else [place]
-    stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
-    return f"{place.absolute()} {stats} {num_frames}"

@@ -219,7 +219,7 @@ class SlowFastLlava(lmms):
 
     def _key(self, question) -> str | None:
         """What an answer depends on, beside the run; None without a video."""
-        from sfllava_plugin.engine.runner import video_identifier
+        from sfllava_plugin.engine.plan import video_identifier
 
         prompt = self._runner.prompt(question.text, question.options, question.prompt_frame)
         try:

@@ -29,6 +29,7 @@ def expected_answer(folder, runner, question, frames, notation):
 def assert_same_answer(answer, expected_ids, expected):
     """Prompt token ids, first log-probabilities and greedy tokens up to a step that is a toss-up."""
     assert answer.prompt_token_ids == expected_ids
+    assert len(answer.logprobs) == 5
     for top in answer.logprobs:
         assert abs(top["logprob"] - expected.first_logprobs[top["token_id"]].item()) < LOGPROBS
     sure = next((i for i, margin in enumerate(expected.margins) if margin < MARGIN), len(expected.margins))

@@ -51,11 +51,13 @@ def test_json_is_the_contract_and_the_runners_answer(ask, runners, bikes):
     said = json.loads(out)
     assert code == 0
     assert list(said) == KEYS
-    expected = runners().answer(Question(str(bikes), "What is there?", options, 8))
+    expected = runners().answer(Question(str(bikes), "What is there?", options, 8, logprobs=5))
     assert said["token_ids"] == expected.token_ids
     assert said["prompt_token_ids"] == expected.prompt_token_ids
     assert said | {"logprobs": 0} == dataclasses.asdict(expected) | {"logprobs": 0}
     assert len(said["logprobs"]) == 5
+    # Nobody asked for them here.
+    assert runners().answer(Question(str(bikes), "What is there?", options, 8)).logprobs == []
     assert said["answer"] == prompts.read_choice(said["text"], options)
 
 

@@ -1,6 +1,7 @@
 """The engine against a recomputation in plain torch and transformers that shares no code with the package."""
 
 import dataclasses
+import functools
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ PATHWAYS = [
 def question():
     from sfllava_plugin.engine.questions import Question
 
-    return Question
+    return functools.partial(Question, logprobs=5)
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 50])

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from sfllava_plugin.engine import runner as runner_module
+from sfllava_plugin.engine import plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question
 from sfllava_plugin.engine.runner import Runner
 from sfllava_plugin.shapes import clips
@@ -83,8 +83,8 @@ def test_every_video_is_decoded_and_encoded_once(tiny, questions, monkeypatch):
         read.append(path)
         return real(path, **settings)
 
-    real = runner_module.read_video
-    monkeypatch.setattr(runner_module, "read_video", counted)
+    real = plan.read_video
+    monkeypatch.setattr(plan, "read_video", counted)
     forget(tiny)
     schedules = watch(tiny, monkeypatch)
     assert len(dict(tiny.answers(questions))) == len(questions)

@@ -19,7 +19,7 @@ def test_two_workers_answer_as_one(runners, checkpoints, bikes):
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout)
-    expected = runners().answer(Question(str(bikes), "What is happening?", max_tokens=12))
+    expected = runners().answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
     assert said["token_ids"] == expected.token_ids
     for ours, theirs in zip(said["logprobs"], expected.logprobs, strict=True):
         assert abs(ours["logprob"] - theirs["logprob"]) < 1e-3
