@@ -14,6 +14,13 @@ def model_of(runner):
     return runner.engine.llm_engine.model_executor.driver_worker.worker.model_runner.model
 
 
+def forget(runner):
+    """Empty every cache of the engine."""
+    runner.engine.reset_prefix_cache()
+    runner.engine.reset_mm_cache()
+    runner.engine.llm_engine.reset_encoder_cache()
+
+
 def expected_answer(folder, runner, question, frames, notation):
     """The prompt's token ids and the greedy answer, recomputed without the package and without vLLM."""
     tokenizer = runner.engine.get_tokenizer()

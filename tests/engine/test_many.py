@@ -10,7 +10,7 @@ from sfllava_plugin.engine import plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question
 from sfllava_plugin.engine.runner import Runner
 from sfllava_plugin.shapes import clips
-from tests.engine.support import KV_CACHE
+from tests.engine.support import KV_CACHE, forget
 
 VIDEOS = 50
 
@@ -36,12 +36,6 @@ def questions(tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers(tiny, questions):
     return dict(tiny.answers(questions))
-
-
-def forget(runner):
-    runner.engine.reset_prefix_cache()
-    runner.engine.reset_mm_cache()
-    runner.engine.llm_engine.reset_encoder_cache()
 
 
 def watch(runner, monkeypatch):

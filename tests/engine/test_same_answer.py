@@ -5,7 +5,7 @@ import torch
 
 from sfllava_plugin.engine.video_loader import metadata
 from sfllava_plugin.frames import read_video
-from tests.engine.support import model_of
+from tests.engine.support import forget, model_of
 
 QUESTIONS = ["What is happening?", "Who is there, and why?", "What is the weather like in the second half?"]
 
@@ -60,7 +60,7 @@ def test_both_layouts_say_the_same_text(runners, bikes):
 def test_alone_and_in_company(runners, ask, clips):
     runner = runners()
     alone = [token_ids(ask(runner, [question]))[0] for question in QUESTIONS]
-    runner.engine.reset_prefix_cache()
+    forget(runner)
     assert token_ids(ask(runner, QUESTIONS)) == alone
     other = token_ids(ask(runner, QUESTIONS, clips(12)))
     assert other != alone, "the video makes no difference"
@@ -68,8 +68,7 @@ def test_alone_and_in_company(runners, ask, clips):
 
 def test_second_question_on_a_video_finds_it_cached(runners, ask, tower_runs):
     runner = runners()
-    runner.engine.reset_prefix_cache()
-    runner.engine.reset_mm_cache()
+    forget(runner)
     fresh = ask(runner, [QUESTIONS[0]])
     assert tower_runs == [50]
     fresh_second = ask(runner, [QUESTIONS[1]])
@@ -81,7 +80,7 @@ def test_second_question_on_a_video_finds_it_cached(runners, ask, tower_runs):
     assert fresh_second[0].num_cached_tokens >= end_of_video // block * block
     # And what came out of the cache answers as a cold engine does.
     assert token_ids(ask(runner, [QUESTIONS[0]])) == token_ids(fresh)
-    runner.engine.reset_prefix_cache()
+    forget(runner)
     assert token_ids(ask(runner, [QUESTIONS[1]])) == token_ids(fresh_second)
 
 

@@ -7,7 +7,7 @@ import pytest
 from sfllava_plugin.frames import read_video
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
-from tests.engine.support import model_of
+from tests.engine.support import forget, model_of
 
 #: Never trained on, never looked at while training.
 SEEDS = range(20_000, 20_030)
@@ -35,13 +35,6 @@ def replies(tiny):
         return [found[i].answer or found[i].text for i in range(len(questions))]
 
     return ask
-
-
-def forget(runner):
-    """Empty every cache of the engine."""
-    runner.engine.reset_prefix_cache()
-    runner.engine.reset_mm_cache()
-    runner.engine.llm_engine.reset_encoder_cache()
 
 
 def truth(question):

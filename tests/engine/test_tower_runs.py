@@ -8,7 +8,7 @@ from PIL import Image
 
 from sfllava_plugin.engine.questions import Answer, Question
 from sfllava_plugin.frames import read_video
-from tests.engine.support import model_of
+from tests.engine.support import forget, model_of
 
 VIDEOS, FRAMES = 20, 2
 #: 7 x 288 + 2 x 35 tokens: more than the smallest step takes, and no whole number of blocks.
@@ -34,12 +34,6 @@ def videos(bikes, tmp_path_factory):
             Image.fromarray(source[number * FRAMES + i]).save(folder / f"{i}.png")
         folders.append(str(folder))
     return folders
-
-
-def forget(runner):
-    runner.engine.reset_prefix_cache()
-    runner.engine.reset_mm_cache()
-    runner.engine.llm_engine.reset_encoder_cache()
 
 
 def questions_on(videos, wrapper):
