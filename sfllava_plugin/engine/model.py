@@ -135,8 +135,8 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
                 replicated=self.shards_frames,
                 prefix=maybe_prefix(prefix, "multi_modal_projector"),
             )
-        # Tokens of the encoder cache that vLLM has not counted yet.
-        self._uncounted_tokens = vllm_config.scheduler_config.encoder_cache_size
+        self._cache_config = vllm_config.cache_config
+        self._encoder_cache_tokens = vllm_config.scheduler_config.encoder_cache_size
         # Not weights: the tower's input statistics, in float32 whatever the model's dtype.
         for name in ("image_mean", "image_std"):
             value = torch.tensor(getattr(self.settings, name), dtype=torch.float32)
@@ -165,15 +165,20 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         if "image_frames" in kwargs:
             images = torch.stack(list(kwargs["image_frames"]))
             embeddings.extend(project(torch.cat(list(self._hidden(images)))))
-        return self._with_whole_cache(embeddings) if self._uncounted_tokens else tuple(embeddings)
+        return self._with_whole_cache(embeddings) if self._is_measured else tuple(embeddings)
+
+    @property
+    def _is_measured(self) -> bool:
+        """Whether vLLM is still measuring memory: the KV cache has no size before."""
+        return self._cache_config.num_gpu_blocks is None
 
     def _with_whole_cache(self, embeddings: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Take as much memory as a full encoder cache, once: while vLLM measures.
+        """Take as much memory as a full encoder cache.
 
-        vLLM keeps what the first call returns until it has measured (v1/worker/gpu_model_runner.py, `profile_run`), but
-        makes no more items than it computes in one step.
+        vLLM holds these embeddings while it measures (v1/worker/gpu_model_runner.py, `profile_run`), but makes no more
+        items than it computes in one step.
         """
-        missing, self._uncounted_tokens = self._uncounted_tokens - sum(map(len, embeddings)), 0
+        missing = self._encoder_cache_tokens - sum(map(len, embeddings))
         if missing <= 0:
             return tuple(embeddings)
         first, *others = embeddings

@@ -2,12 +2,19 @@
 
 import json
 
+import pytest
+
+from sfllava_plugin.engine.questions import Question
 from sfllava_plugin.limits import DEFAULTS
-from tests.engine.support import model_of
+from tests.engine.support import forget
 
 
 def config_of(runner):
     return runner.engine.llm_engine.vllm_config
+
+
+def worker_of(runner):
+    return runner.engine.llm_engine.model_executor.driver_worker.worker.model_runner
 
 
 def scheduler_of(runner):
@@ -30,24 +37,41 @@ def test_an_operator_chooses_how_many(runners, tmp_path, monkeypatch):
     assert runner._bounds.embeddings == 4
 
 
-def test_memory_is_measured_with_a_full_cache(runners, monkeypatch):
+@pytest.fixture
+def measuring(runners, monkeypatch):
+    """An engine as it is before it has a KV cache."""
     runner = runners()
-    worker = runner.engine.llm_engine.model_executor.driver_worker.worker.model_runner
-    model = model_of(runner)
-    size = config_of(runner).scheduler_config.encoder_cache_size
-    measured = []
+    forget(runner)
+    with monkeypatch.context() as patch:
+        patch.setattr(config_of(runner).cache_config, "num_gpu_blocks", None)
+        yield runner
+    # The worker has emptied its cache, and the scheduler does not know.
+    forget(runner)
+
+
+def kept_bytes(worker):
+    storages = {id(storage): storage for storage in (e.untyped_storage() for e in worker.encoder_cache.values())}
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+def test_memory_is_measured_with_a_full_cache(measuring, monkeypatch):
+    worker = worker_of(measuring)
+    measured, real = [], worker._dummy_run
 
     def dummy_run(*args, **kwargs):
-        kept = {id(e.untyped_storage()): e.untyped_storage().nbytes() for e in worker.encoder_cache.values()}
-        measured.append(sum(kept.values()))
+        measured.append(kept_bytes(worker))
         return real(*args, **kwargs)
 
-    real = worker._dummy_run
     monkeypatch.setattr(worker, "_dummy_run", dummy_run)
-    # As in an engine that starts.
-    monkeypatch.setattr(model, "_uncounted_tokens", size)
     worker.profile_run()
     width, float32 = 128, 4
-    assert measured == [size * width * float32]
-    assert not worker.encoder_cache
-    assert model._uncounted_tokens == 0
+    assert measured == [config_of(measuring).scheduler_config.encoder_cache_size * width * float32]
+
+
+def test_a_video_keeps_its_own_embeddings_alone(runners, bikes):
+    """An engine that did not measure, as one on a CPU, must not take the whole cache with its first video."""
+    runner = runners()
+    forget(runner)
+    runner.answer(Question(str(bikes), "What?", max_tokens=1))
+    width, float32 = 128, 4
+    assert kept_bytes(worker_of(runner)) == 3680 * width * float32
