@@ -23,7 +23,7 @@ from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from sfllava_plugin import pathways, prompts, registry, tokenizer_files
+from sfllava_plugin import pathways, prompts, registry, tokenizer_files, vocabulary
 from sfllava_plugin.layouts import (
     CheckpointError,
     find_layout,
@@ -131,6 +131,7 @@ def _write(source: _Source, out: Path) -> None:
     tokenizer = tokenizer_files.load(out)
     image_token_id = tokenizer.convert_tokens_to_ids(prompts.VIDEO_MARKER)
     config = read_config(source.folder, source.layout, image_token_id)
+    vocabulary.extend(config, source.folder, max(tokenizer.get_vocab().values()))
     context = _context(source.entry, config)
     config.architectures = [ARCHITECTURE]
     config.slowfast_frames = source.entry.frames
@@ -257,7 +258,15 @@ def _digest(source: _Source) -> str:
 def _own_files() -> list[Path]:
     """The code and templates that write a model directory: a changed release prepares anew."""
     package = Path(__file__).parent
-    names = ("checkpoints", "layouts", "model_directory", "prompts", "sentencepiece_model", "tokenizer_files")
+    names = (
+        "checkpoints",
+        "layouts",
+        "model_directory",
+        "prompts",
+        "sentencepiece_model",
+        "tokenizer_files",
+        "vocabulary",
+    )
     return [*(package / f"{name}.py" for name in names), *(package / "templates").iterdir()]
 
 

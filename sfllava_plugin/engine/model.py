@@ -45,6 +45,9 @@ from sfllava_plugin.prompts import VIDEO_MARKER
 #: Patches that go through the tower at once: it bounds the memory of the tower's activations. On a CPU they also stay
 #: in the cores' caches, which is worth a fifth of the tower's time there.
 PATCHES_AT_ONCE = 2 * 576 if current_platform.is_cpu() else 16 * 576
+#: The logit of tokens that the weights have no row for. It is so low that their probability is exactly 0, and finite
+#: so that a request may allow nothing else; -inf alone would make the probabilities NaN.
+_UNTRAINED_LOGIT = -1e4
 #: 1 / 255 as the reference rounds it.
 _RESCALE = 0.00392156862745098
 
@@ -117,6 +120,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         config = vllm_config.model_config.hf_config
         quant_config = vllm_config.quant_config
         self.config = config
+        self._trained_vocab_size = config.slowfast_trained_vocab_size
         self.settings = VideoSettings.read(config)
         self.shards_frames = _shards_frames(vllm_config.model_config.multimodal_config)
         self._frames_at_once = max(1, PATCHES_AT_ONCE // self.settings.grid**2)
@@ -211,7 +215,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         *,
         is_multimodal: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        # A marker without a video, or one beyond the vocabulary (the original layout), reads as the first token.
+        # A marker without a video reads as the first token.
         marker = self.config.image_token_index
         return super().embed_input_ids(
             input_ids.masked_fill(input_ids == marker, 0),
@@ -232,10 +236,21 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         return self.language_model.model(input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
-        return self.language_model.compute_logits(hidden_states)
+        logits = self.language_model.compute_logits(hidden_states)
+        if logits is not None:
+            logits[..., self._trained_vocab_size :] = _UNTRAINED_LOGIT
+        return logits
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        return AutoWeightsLoader(self).load_weights(weights, mapper=self.hf_to_vllm_mapper)
+        return AutoWeightsLoader(self).load_weights(self._with_every_row(weights), mapper=self.hf_to_vllm_mapper)
+
+    def _with_every_row(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Append rows of zeros to embedding and head, up to the vocabulary that config.json names."""
+        missing = self.config.text_config.vocab_size - self._trained_vocab_size
+        for name, weight in weights:
+            if missing and name.endswith(("embed_tokens.weight", "lm_head.weight")):
+                weight = nn.functional.pad(weight, (0, 0, 0, missing))
+            yield name, weight
 
     def get_mm_mapping(self) -> MultiModelKeys:
         """Where LoRA finds the language model, and what it leaves alone."""

@@ -81,7 +81,6 @@ class Runner:
             block_size=self._block_size(),
             marker=config.hf_config.image_token_index,
         )
-        self._marker_is_a_word = config.hf_config.image_token_index < config.get_vocab_size()
 
     def answer(self, question: Question) -> Answer:
         """Answer one question, greedily.
@@ -119,8 +118,7 @@ class Runner:
         """
         question, prompt = asked.question, asked.prompt
         if question.continuation is not None:
-            singly = not self._marker_is_a_word
-            scoring = Scoring(prompt.token_ids, prompt.continuation, reads_video=asked.leads, singly=singly)
+            scoring = Scoring(prompt.token_ids, prompt.continuation, reads_video=asked.leads)
             self._submit(asked, *scoring.request())
             return scoring
         sampling = SamplingParams(

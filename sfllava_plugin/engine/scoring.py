@@ -27,19 +27,17 @@ class Scoring:
     Args:
         prompt, continuation: token ids, the continuation's at least one.
         reads_video: whether the engine has not read the video yet.
-        singly: ask for every token by itself; for prompts with ids beyond the vocabulary, of which vLLM cannot give
-            log-probabilities.
 
     Raises:
         ValueError: there is no continuation.
     """
 
-    def __init__(self, prompt: list[int], continuation: list[int], *, reads_video: bool, singly: bool):
+    def __init__(self, prompt: list[int], continuation: list[int], *, reads_video: bool):
         if not continuation:
             raise ValueError("an empty continuation has no likelihood")
         self.prompt, self.continuation = prompt, continuation
         self._found: dict[int, _Found] = {}
-        self._video_is_read, self._may_ask_whole = not reads_video, not singly
+        self._video_is_read, self._has_asked_whole = not reads_video, False
 
     @property
     def logprobs(self) -> list[float] | None:
@@ -56,7 +54,7 @@ class Scoring:
     @property
     def _asks_whole(self) -> bool:
         """Whether the next request is for all tokens at once."""
-        return self._video_is_read and self._may_ask_whole
+        return self._video_is_read and not self._has_asked_whole
 
     def request(self) -> tuple[list[int], SamplingParams]:
         """The next request: its token ids and settings."""
@@ -84,7 +82,7 @@ class Scoring:
         """
         if self._asks_whole:
             self._take_whole(output)
-            self._may_ask_whole = False
+            self._has_asked_whole = True
             return
         [completion] = output.outputs
         before = len(self._found)
