@@ -88,8 +88,9 @@ def test_config_describes_the_same_model_however_it_was_published(written, how):
     text |= {"num_attention_heads": 4, "intermediate_size": 256, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
     assert config["text_config"].items() >= text.items()
     assert config["text_config"]["rope_parameters"] == {"rope_theta": 10000.0, "rope_type": "default"}
-    # The original layout has no row for <image>; llava-hf's are padded to a multiple of 64.
-    assert config["text_config"]["vocab_size"] == (32000 if "layout" in how else 32064)
+    # With <image>, and padded to a multiple of 64; the original layout has no row for it.
+    assert config["text_config"]["vocab_size"] == 32064
+    assert config["slowfast_trained_vocab_size"] == (32000 if "layout" in how else 32064)
     check_links(folder, out)
 
 

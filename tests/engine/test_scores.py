@@ -47,8 +47,9 @@ def assert_as_expected(score, folder, runner, question):
     assert max(differences) < LOGPROBS
 
 
-def test_as_in_transformers_whatever_the_company(runners, checkpoints, questions):
-    runner = runners()
+@pytest.mark.parametrize("layout", ["hf", "original"])
+def test_as_in_transformers_whatever_the_company(runners, checkpoints, questions, layout):
+    runner = runners(layout=layout)
     runner.engine.reset_prefix_cache()
     scores = dict(runner.answers(questions))
     for position, question in enumerate(questions):
@@ -57,16 +58,6 @@ def test_as_in_transformers_whatever_the_company(runners, checkpoints, questions
     again = dict(runner.answers(questions[::-1]))
     for position, question in enumerate(questions[::-1]):
         assert_as_expected(again[position], checkpoints(), runner, question)
-
-
-def test_where_the_marker_is_beyond_the_vocabulary(runners, checkpoints, questions):
-    """The liuhaotian layout: vLLM cannot give log-probabilities of such a prompt's tokens."""
-    runner = runners("vicuna", "original")
-    runner.engine.reset_prefix_cache()
-    some = questions[:3]
-    scores = dict(runner.answers(some))
-    for position, question in enumerate(some):
-        assert_as_expected(scores[position], checkpoints(), runner, question)
 
 
 def test_what_greedy_decoding_gives_is_greedy(runners, questions):
