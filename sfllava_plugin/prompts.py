@@ -1,4 +1,4 @@
-"""The prompt frames of the paper, and reading a multiple-choice reply.
+"""The prompt frames of the paper.
 
 The published prompts are part of the method: without them EgoSchema loses three to four points (arXiv 2407.15841,
 appendix). They are put into one chat template per model, so that every door, HTTP, command line and Python, sends the
@@ -13,7 +13,6 @@ This module knows text. It does not know tokenizers, videos or vLLM.
 
 import json
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
@@ -182,30 +181,6 @@ def render(
         bos_token=bos_token,
         eos_token=eos_token,
     )
-
-
-def read_choice(reply: str, options: Sequence[str]) -> str | None:
-    """The letter that a reply to a multiple-choice question names, or None.
-
-    The frame ends in ``Best option:(``, so a reply begins ``B) text``; also read are ``(b)``, ``B.``, ``option B`` and
-    the text of exactly one option. "A dog" is not the letter A.
-    """
-    letters = string.ascii_uppercase[: len(options)]
-    patterns = (
-        rf"\s*\(?([{letters}])(?:[).:,]|\s*$)",
-        rf".*?\(([{letters}])\)",
-        # "the answer is a dog" has an article, not a letter.
-        rf".*?\b(?:option|answer)\s*(?:is|:)?\s*\(?(?!(?-i:a)\s+\w)([{letters}])\b",
-    )
-    for pattern in patterns:
-        if letters and (found := re.match(pattern, reply, re.IGNORECASE | re.DOTALL)):
-            return found[1].upper()
-    said = [
-        letter
-        for letter, option in zip(letters, options, strict=False)
-        if option.strip() and option.strip().lower() in reply.lower()
-    ]
-    return said[0] if len(said) == 1 else None
 
 
 class _Conversation:

@@ -20,6 +20,15 @@ def test_what_was_answered_is_found_again(tmp_path):
     assert again.get(None) is None
 
 
+def test_an_answer_is_kept_when_it_comes(tmp_path):
+    journal = Journal(tmp_path, RUN)
+    for number in range(3):
+        journal.add(f"{number}", {"text": "a dog"})
+        # Another process reads it while this one goes on.
+        assert Journal(tmp_path, RUN, rank=1).get(f"{number}") == {"text": "a dog"}
+    journal.close()
+
+
 def test_another_run_finds_nothing(tmp_path):
     Journal(tmp_path, RUN).add("key", {"text": "a dog"})
     assert Journal(tmp_path, RUN | {"engine": {"dtype": "float32"}}).get("key") is None

@@ -19,6 +19,7 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin.choices import read_choice
 from sfllava_plugin.engine.flow import Bounds, Flow
 from sfllava_plugin.engine.plan import Plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
@@ -215,7 +216,7 @@ class Runner:
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
             text=completion.text.strip(),
-            answer=prompts.read_choice(completion.text, options) if options else None,
+            answer=read_choice(completion.text, options) if options else None,
             logprobs=[
                 {"token_id": token, "token": found.decoded_token, "logprob": found.logprob} for token, found in top
             ],

@@ -17,7 +17,8 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
-from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin import checkpoints
+from sfllava_plugin.choices import read_choice
 from sfllava_plugin.cli import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
 from sfllava_plugin.evaluation import likelihoods, outcome, run, tracing
@@ -192,7 +193,7 @@ class SlowFastLlava(lmms):
         """What the task scores: the bare letter where there are options and the text names one."""
         context, settings, doc_to_visual, doc_id, task, split = request.args
         _, options = _question_and_options(context, doc_to_visual, self.task_dict[task][split][doc_id], task)
-        letter = prompts.read_choice(text, options) if options else None
+        letter = read_choice(text, options) if options else None
         return letter or _until(text, settings.get("until"))
 
     def _continuation(self, request: Instance):

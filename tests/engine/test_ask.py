@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from sfllava_plugin import cli, prompts
+from sfllava_plugin import cli
+from sfllava_plugin.choices import read_choice
 from tests.engine.support import KV_CACHE
 
 ENGINE = json.dumps({"dtype": "float32", "kv_cache_memory_bytes": KV_CACHE})
@@ -58,7 +59,7 @@ def test_json_is_the_contract_and_the_runners_answer(ask, runners, bikes):
     assert len(said["logprobs"]) == 5
     # Nobody asked for them here.
     assert runners().answer(Question(str(bikes), "What is there?", options, 8)).logprobs == []
-    assert said["answer"] == prompts.read_choice(said["text"], options)
+    assert said["answer"] == read_choice(said["text"], options)
 
 
 def test_the_answer_is_all_of_standard_output(checkpoints, bikes):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfllava_plugin import pathways, pooling, prompts, registry
+from sfllava_plugin import pathways, pooling, registry
 from sfllava_plugin.batch import BatchError, Results, Row, read_rows
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.frames import VideoError, sample_indices
@@ -272,12 +272,3 @@ def test_a_registry_is_read_or_refused_by_name_and_line(folder, text):
         else:
             assert found.get("sf-llava")
             assert all(math.isfinite(entry.frames) for entry in found)
-
-
-# -- replies ------------------------------------------------------------------------------------
-
-
-@given(reply=st.text(), options=st.lists(st.text(), min_size=1, max_size=26))
-@settings(max_examples=300)
-def test_a_reply_is_read_as_a_letter_that_was_offered_or_none(reply, options):
-    assert prompts.read_choice(reply, options) in {None, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: len(options)]}
