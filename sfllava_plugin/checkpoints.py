@@ -10,8 +10,8 @@ This module writes those directories. It does not know vLLM; engine/ reads what 
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,8 +273,9 @@ def _dump(path: Path, value: dict) -> None:
 def _aside(directory: Path):
     """A new folder beside ``directory``, gone again afterwards unless it was moved."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    aside.chmod(0o755)
+    # Not a temporary folder of the library's: the rights are those that the user's umask gives.
+    aside = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
+    aside.mkdir()
     try:
         yield aside
     finally:
