@@ -21,7 +21,6 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from sfllava_plugin import pathways, prompts, registry, tokenizer_files
 from sfllava_plugin.layouts import (
@@ -38,6 +37,7 @@ from sfllava_plugin.model_directory import (
     VIDEO_PROCESSOR,
     is_prepared,
 )
+from sfllava_plugin.normalisation import read_normalisation
 from sfllava_plugin.registry import Entry
 
 _CACHE_VARIABLE = "SFLLAVA_CACHE"
@@ -135,7 +135,7 @@ def _write(source: _Source, out: Path) -> None:
     config.architectures = [ARCHITECTURE]
     config.slowfast_frames = source.entry.frames
     config.slowfast_pathways = str(source.entry.pathways)
-    config.slowfast_image_mean, config.slowfast_image_std = _normalisation(source.folder)
+    config.slowfast_image_mean, config.slowfast_image_std = read_normalisation(source.folder, source.layout)
     family = source.entry.prompts or _family(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -183,16 +183,6 @@ def _context(entry: Entry, config: LlavaNextConfig) -> int:
             f"{context}: take fewer frames or a coarser pathway"
         )
     return context
-
-
-def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    """The mean and standard deviation of each colour that the tower was trained with."""
-    path = folder / "preprocessor_config.json"
-    config = read_json(path) if path.exists() else {}
-    return (
-        list(config.get("image_mean", OPENAI_CLIP_MEAN)),
-        list(config.get("image_std", OPENAI_CLIP_STD)),
-    )
 
 
 def _family(config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -257,7 +247,8 @@ def _digest(source: _Source) -> str:
 def _own_files() -> list[Path]:
     """The code and templates that write a model directory: a changed release prepares anew."""
     package = Path(__file__).parent
-    names = ("checkpoints", "layouts", "model_directory", "prompts", "sentencepiece_model", "tokenizer_files")
+    names = ("checkpoints", "layouts", "model_directory", "normalisation", "prompts", "sentencepiece_model")
+    names += ("tokenizer_files", "variants")
     return [*(package / f"{name}.py" for name in names), *(package / "templates").iterdir()]
 
 

@@ -171,13 +171,6 @@ def copy(written, tmp_path):
     return lambda family, layout="hf": Path(shutil.copytree(written(family, layout=layout)[0], tmp_path / "copy"))
 
 
-def test_the_towers_own_normalisation_is_kept(copy):
-    folder = copy("qwen")
-    change(folder / "preprocessor_config.json", image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.1, 0.6])
-    config = read(prepared(folder) / "config.json")
-    assert (config["slowfast_image_mean"], config["slowfast_image_std"]) == ([0.5, 0.4, 0.3], [0.2, 0.1, 0.6])
-
-
 @pytest.mark.parametrize(
     ("family", "own", "tokenizers", "expected"),
     [
