@@ -8,21 +8,19 @@ This module writes those directories. It does not know vLLM; engine/ reads what 
 """
 
 import hashlib
-import json
 import os
 import secrets
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 
-from sfllava_plugin import pathways, prompts, registry, tokenizer_files
+from sfllava_plugin import json_files, pathways, prompts, registry, tokenizer_files
 from sfllava_plugin.layouts import (
     CheckpointError,
     find_layout,
@@ -143,14 +141,15 @@ def _write(source: _Source, out: Path) -> None:
         bos_token=tokenizer_files.leading_token(tokenizer),
         own_template=_own_template(source.folder),
     )
-    _dump(out / "config.json", _without_code(config.to_dict()))
-    _dump(out / "generation_config.json", _generation(source.folder, config, tokenizer))
-    _dump(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
+    json_files.write(out / "config.json", config.to_dict())
+    json_files.write(out / "generation_config.json", _generation(source.folder, config, tokenizer))
+    json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     for path in weight_files(source.folder):
         (out / path.name).symlink_to(path.absolute())
+    json_files.link_others(source.folder, out)
     # Last: with it the folder counts as complete.
-    _dump(
+    json_files.write(
         out / MANIFEST,
         {
             "name": source.entry.name,
@@ -161,13 +160,6 @@ def _write(source: _Source, out: Path) -> None:
             "engine": {"max_model_len": context} | source.entry.engine,
         },
     )
-
-
-def _without_code(value: Any) -> Any:
-    """A configuration that names no code of the checkpoint's or of another repository's."""
-    if isinstance(value, dict):
-        return {key: _without_code(inner) for key, inner in value.items() if key != "auto_map"}
-    return value
 
 
 def _context(entry: Entry, config: LlavaNextConfig) -> int:
@@ -247,17 +239,13 @@ def _digest(source: _Source) -> str:
 def _own_files() -> list[Path]:
     """The code and templates that write a model directory: a changed release prepares anew."""
     package = Path(__file__).parent
-    names = ("checkpoints", "layouts", "model_directory", "normalisation", "prompts", "sentencepiece_model")
-    names += ("tokenizer_files", "variants")
+    names = ("checkpoints", "json_files", "layouts", "model_directory", "normalisation", "prompts")
+    names += ("sentencepiece_model", "tokenizer_files", "variants")
     return [*(package / f"{name}.py" for name in names), *(package / "templates").iterdir()]
 
 
 def _links_hold(directory: Path) -> bool:
     return all(path.exists() for path in directory.iterdir())
-
-
-def _dump(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 @contextmanager
