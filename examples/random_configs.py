@@ -203,12 +203,15 @@ def write_configs(
         files["config.json"] = _original_config(g, family, ids, vocab, precision)
     else:
         files["config.json"] = _hf_config(g, family, ids, vocab, kind, precision)
-        files["preprocessor_config.json"] = _preprocessor_config(g)
-        files["processor_config.json"] = _processor_config(g)
+        processor, images = _processor_config(g), _preprocessor_config(g)
+        files["processor_config.json"] = processor
         template = FAMILIES[family].chat_template
         if kind == "published":
+            files["preprocessor_config.json"] = images
             files["chat_template.json"] = {"chat_template": template}
-        else:
+        else:  # transformers 5 has one file for both
+            del images["processor_class"]
+            processor["image_processor"] = images
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     for name, content in files.items():
         text = json.dumps(content, indent=2, sort_keys=True)

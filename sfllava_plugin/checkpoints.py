@@ -8,22 +8,19 @@ This module writes those directories. It does not know vLLM; engine/ reads what 
 """
 
 import hashlib
-import json
 import os
+import secrets
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from sfllava_plugin import pathways, prompts, registry, tokenizer_files, vocabulary
+from sfllava_plugin import json_files, pathways, prompts, registry, tokenizer_files, vocabulary
 from sfllava_plugin.layouts import (
     CheckpointError,
     find_layout,
@@ -38,6 +35,7 @@ from sfllava_plugin.model_directory import (
     VIDEO_PROCESSOR,
     is_prepared,
 )
+from sfllava_plugin.normalisation import read_normalisation
 from sfllava_plugin.registry import Entry
 
 _CACHE_VARIABLE = "SFLLAVA_CACHE"
@@ -136,7 +134,7 @@ def _write(source: _Source, out: Path) -> None:
     config.architectures = [ARCHITECTURE]
     config.slowfast_frames = source.entry.frames
     config.slowfast_pathways = str(source.entry.pathways)
-    config.slowfast_image_mean, config.slowfast_image_std = _normalisation(source.folder)
+    config.slowfast_image_mean, config.slowfast_image_std = read_normalisation(source.folder, source.layout)
     family = source.entry.prompts or _family(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -144,14 +142,15 @@ def _write(source: _Source, out: Path) -> None:
         bos_token=tokenizer_files.leading_token(tokenizer),
         own_template=_own_template(source.folder),
     )
-    _dump(out / "config.json", _without_code(config.to_dict()))
-    _dump(out / "generation_config.json", _generation(source.folder, config, tokenizer))
-    _dump(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
+    json_files.write(out / "config.json", config.to_dict())
+    json_files.write(out / "generation_config.json", _generation(source.folder, config, tokenizer))
+    json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     for path in weight_files(source.folder):
         (out / path.name).symlink_to(path.absolute())
+    json_files.link_others(source.folder, out)
     # Last: with it the folder counts as complete.
-    _dump(
+    json_files.write(
         out / MANIFEST,
         {
             "name": source.entry.name,
@@ -162,13 +161,6 @@ def _write(source: _Source, out: Path) -> None:
             "engine": {"max_model_len": context} | source.entry.engine,
         },
     )
-
-
-def _without_code(value: Any) -> Any:
-    """A configuration that names no code of the checkpoint's or of another repository's."""
-    if isinstance(value, dict):
-        return {key: _without_code(inner) for key, inner in value.items() if key != "auto_map"}
-    return value
 
 
 def _context(entry: Entry, config: LlavaNextConfig) -> int:
@@ -184,16 +176,6 @@ def _context(entry: Entry, config: LlavaNextConfig) -> int:
             f"{context}: take fewer frames or a coarser pathway"
         )
     return context
-
-
-def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
-    """The mean and standard deviation of each colour that the tower was trained with."""
-    path = folder / "preprocessor_config.json"
-    config = read_json(path) if path.exists() else {}
-    return (
-        list(config.get("image_mean", OPENAI_CLIP_MEAN)),
-        list(config.get("image_std", OPENAI_CLIP_STD)),
-    )
 
 
 def _family(config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -258,15 +240,8 @@ def _digest(source: _Source) -> str:
 def _own_files() -> list[Path]:
     """The code and templates that write a model directory: a changed release prepares anew."""
     package = Path(__file__).parent
-    names = (
-        "checkpoints",
-        "layouts",
-        "model_directory",
-        "prompts",
-        "sentencepiece_model",
-        "tokenizer_files",
-        "vocabulary",
-    )
+    names = ("checkpoints", "json_files", "layouts", "model_directory", "normalisation", "prompts")
+    names += ("sentencepiece_model", "tokenizer_files", "variants", "vocabulary")
     return [*(package / f"{name}.py" for name in names), *(package / "templates").iterdir()]
 
 
@@ -274,16 +249,13 @@ def _links_hold(directory: Path) -> bool:
     return all(path.exists() for path in directory.iterdir())
 
 
-def _dump(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
-
-
 @contextmanager
 def _aside(directory: Path):
     """A new folder beside ``directory``, gone again afterwards unless it was moved."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    aside.chmod(0o755)
+    # Not a temporary folder of the library's: the rights are those that the user's umask gives.
+    aside = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
+    aside.mkdir()
     try:
         yield aside
     finally:

@@ -14,13 +14,8 @@ from pathlib import Path
 from safetensors import safe_open
 from transformers import AutoConfig, CLIPVisionConfig, LlavaNextConfig
 
-#: Architectures of the original layout and the language model inside them.
-_LANGUAGE_MODELS = {
-    "LlavaLlamaForCausalLM": "llama",
-    "LlavaMistralForCausalLM": "mistral",
-    "LlavaQwenForCausalLM": "qwen2",
-}
-_HF_ARCHITECTURE = "LlavaNextForConditionalGeneration"
+from sfllava_plugin import variants
+
 _TOWER = "model.vision_tower.vision_tower.vision_model."
 #: CLIP's convention, the one number of a tower that no shape tells.
 _HEAD_SIZE = 64
@@ -34,20 +29,12 @@ def find_layout(folder: Path, layout: str | None = None) -> str:
     """``hf`` or ``original``, from config.json.
 
     Raises:
-        CheckpointError: neither, or not the one that was asked for.
+        CheckpointError: it is no LLaVA-NeXT 1.6 with CLIP, or has not the layout that was asked for.
     """
     config = read_json(folder / "config.json")
-    architectures = config.get("architectures")
-    architecture = architectures[0] if architectures and isinstance(architectures, list) else "no architecture"
-    if architecture == _HF_ARCHITECTURE or config.get("model_type") == "llava_next":
-        found = "hf"
-    elif architecture in _LANGUAGE_MODELS and "mm_vision_tower" in config:
-        found = "original"
-    else:
-        raise CheckpointError(
-            f"{folder}: not a LLaVA-NeXT checkpoint: config.json says {architecture} "
-            f"(model_type {config.get('model_type')!r}); use {_HF_ARCHITECTURE} or {', '.join(_LANGUAGE_MODELS)}"
-        )
+    if reason := variants.refusal(config):
+        raise CheckpointError(f"{folder}: {reason}")
+    found = "hf" if variants.architecture(config) == variants.HF_ARCHITECTURE else "original"
     if layout and layout != found:
         raise CheckpointError(f"{folder}: layout {layout} was asked for, config.json is in layout {found}")
     return found
@@ -103,7 +90,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{path.parent}: no readable {path.name}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: not a JSON object")
@@ -123,15 +110,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _from_original(folder: Path, raw: dict, image_token_id: int) -> LlavaNextConfig:
-    expected = {
-        "mm_projector_type": "mlp2x_gelu",
-        "mm_vision_select_feature": "patch",
-        "mm_vision_select_layer": -2,
-    }
-    for key, value in expected.items():
-        if (found := raw.get(key, value)) != value:
-            raise CheckpointError(f"{folder}: {key} is {found!r}, SlowFast-LLaVA needs {value!r}")
-    language_model = _LANGUAGE_MODELS[raw["architectures"][0]]
+    language_model = variants.LANGUAGE_MODELS[variants.architecture(raw)]
     text = {
         key: value
         for key, value in raw.items()

@@ -24,6 +24,8 @@ _LINKED = (
     "vocab.json",
     "merges.txt",
 )
+#: Every file that may be a tokenizer's. What is not linked here is nobody else's to bring along.
+NAMES = (*_LINKED, "tokenizer_config.json", "tekken.json")
 #: Named in tokenizer_config.json, but ours to say; and code, which nobody says.
 _OURS = ("chat_template", "processor_class", "auto_map")
 

@@ -172,13 +172,6 @@ def copy(written, tmp_path):
     return lambda family, layout="hf": Path(shutil.copytree(written(family, layout=layout)[0], tmp_path / "copy"))
 
 
-def test_the_towers_own_normalisation_is_kept(copy):
-    folder = copy("qwen")
-    change(folder / "preprocessor_config.json", image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.1, 0.6])
-    config = read(prepared(folder) / "config.json")
-    assert (config["slowfast_image_mean"], config["slowfast_image_std"]) == ([0.5, 0.4, 0.3], [0.2, 0.1, 0.6])
-
-
 @pytest.mark.parametrize(
     ("family", "own", "tokenizers", "expected"),
     [
@@ -227,11 +220,13 @@ def test_dynamic_rope_scaling_is_dropped(copy, layout):
 def test_a_hub_repository_comes_from_the_hubs_cache(written):
     revision = "0123456789abcdef0123456789abcdef01234567"
     repository = Path(huggingface_hub.constants.HF_HUB_CACHE) / "models--llava-owner--llava-name"
-    shutil.copytree(written("qwen", layout="hf")[0], repository / "snapshots" / revision)
+    snapshot = Path(shutil.copytree(written("qwen", layout="hf")[0], repository / "snapshots" / revision))
+    (snapshot / "hf_quant_config.json").write_text("{}", encoding="utf-8")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
     out = prepare(entry_of("llava-owner/llava-name"))
-    check_links(repository / "snapshots" / revision, out)
+    check_links(snapshot, out)
+    assert (out / "hf_quant_config.json").resolve() == snapshot / "hf_quant_config.json"
     assert out.name.startswith("llava-name-")
     assert prepare(Entry(name="tested", checkpoint="llava-owner/llava-name", revision=revision)) != out
 
@@ -245,6 +240,34 @@ def test_a_model_directory_is_found_for_whatever_names_it(small_hf, tmp_path, mo
     assert model_directory("also-mine") == out
     assert model_directory(str(out)) == out
     assert read(model_directory(str(small_hf)) / "config.json")["slowfast_frames"] == 50
+
+
+def test_json_that_is_not_ours_to_write_is_linked(written, copy):
+    folder = copy("qwen")
+    brought = {"hf_quant_config.json", "quantize_config.json", "quant_config.json", "trainer_state.json"}
+    for name in brought:
+        (folder / name).write_text('[{"bits": 4}]', encoding="utf-8")
+    (folder / "params.json").write_text("{}", encoding="utf-8")
+    (folder / "damaged.json").write_text("{", encoding="utf-8")
+    out = prepared(folder)
+    assert {path.name for path in out.iterdir()} == {path.name for path in written("qwen")[1].iterdir()} | brought
+    assert all((out / name).is_symlink() and (out / name).resolve() == folder / name for name in brought)
+
+
+def test_what_describes_images_and_prompts_is_not_linked(written):
+    folder, out = written("vicuna", names="published")
+    names = {"chat_template.json", "preprocessor_config.json", "processor_config.json"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert not names & {path.name for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("layout", ["hf", "original"])
+def test_a_quantization_config_stays(copy, layout):
+    folder, how = copy("vicuna", layout), {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    change(folder / "config.json", quantization_config=how)
+    config = read(prepared(folder) / "config.json")
+    # vLLM reads it in either place.
+    assert (config if layout == "hf" else config["text_config"])["quantization_config"] == how
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
@@ -261,8 +284,10 @@ def test_no_code_of_a_checkpoint_comes_along(copy, layout, tmp_path):
     else:
         change(folder / "config.json", auto_map=code)
     change(folder / "tokenizer_config.json", auto_map=code)
+    (folder / "more.json").write_text(json.dumps({"a": [{"auto_map": code, "b": 1}]}), encoding="utf-8")
     out = prepared(folder)
     assert not ran.exists()
     assert not [path.name for path in out.iterdir() if path.suffix in (".py", ".bin")]
-    written = [path for path in out.iterdir() if not path.is_symlink()]
-    assert not [path.name for path in written if "auto_map" in path.read_text(encoding="utf-8")]
+    text = [path for path in out.iterdir() if path.suffix in (".json", ".jinja")]
+    assert not [path.name for path in text if "auto_map" in path.read_text(encoding="utf-8")]
+    assert read(out / "more.json") == {"a": [{"b": 1}]}

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -161,6 +162,23 @@ def test_two_processes_at_once(folder, cache):
     for out in cache.iterdir():
         assert (out / "sfllava.json").is_file()
         assert (out / "model.safetensors").resolve() == folder / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("umask", "directory", "file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600), (0, 0o777, 0o666)]
+)
+def test_rights_are_those_that_the_umask_gives(folder, tmp_path, cache, umask, directory, file):
+    before = os.umask(umask)
+    try:
+        kept = prepare(entry(folder))
+        named = prepare(entry(folder), tmp_path / "new" / "deep" / "mine")
+        prepare(entry(folder, frames=3), named)
+    finally:
+        os.umask(before)
+    for path in (cache.parent, cache, kept, named.parent.parent, named.parent, named):
+        assert stat.S_IMODE(path.stat().st_mode) == directory, path
+    written = [path for out in (kept, named) for path in out.iterdir() if not path.is_symlink()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {file}
 
 
 @pytest.mark.parametrize("there", [False, True])
