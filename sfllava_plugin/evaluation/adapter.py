@@ -18,7 +18,7 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
 from sfllava_plugin import checkpoints, prompts
-from sfllava_plugin.cli import quiet
+from sfllava_plugin._environment import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
 from sfllava_plugin.evaluation import likelihoods, outcome, run, tracing
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
