@@ -44,7 +44,7 @@ def register() -> None:
 
 def resolve(arguments: "EngineArgs") -> None:
     """Turn an alias into its model directory, and complete the arguments of a model directory."""
-    if entry := registry.load().find(arguments.model):
+    if entry := _entry(arguments.model):
         arguments.served_model_name = arguments.served_model_name or arguments.model
         tokenizer_is_model = arguments.tokenizer == arguments.model
         # Here and not above: it loads half of transformers, and most processes never ask for an alias.
@@ -56,6 +56,26 @@ def resolve(arguments: "EngineArgs") -> None:
     if is_prepared(arguments.model):
         media.choose(arguments, registry.load().limits.pixels)
         _complete(arguments, engine_defaults(arguments.model))
+
+
+def _entry(model: str) -> "registry.Entry | None":
+    """The entry of this name or alias, or None: every model of every process is asked for.
+
+    Raises:
+        RegistryError: the user's registry cannot be read, and the name is one of ours.
+    """
+    try:
+        return registry.load().find(model)
+    except registry.RegistryError as error:
+        if registry.packaged().find(model):
+            raise
+        _warn(f"{error}; its models are unknown")
+        return None
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    logger.warning("%s", message)
 
 
 def _complete(arguments: "EngineArgs", defaults: dict) -> None:
@@ -83,6 +103,6 @@ def _resolve_before(create_engine_config):
 
 def _leave_aliases(get_model_path):
     def path(model, *args, **kwargs):
-        return model if registry.load().find(str(model)) else get_model_path(model, *args, **kwargs)
+        return model if _entry(str(model)) else get_model_path(model, *args, **kwargs)
 
     return path
