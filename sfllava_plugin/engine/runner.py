@@ -19,6 +19,7 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin.engine import given
 from sfllava_plugin.engine.flow import Bounds, Flow
 from sfllava_plugin.engine.plan import Plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
@@ -27,7 +28,7 @@ from sfllava_plugin.engine.scoring import Scoring
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.sharing import Prompt
 from sfllava_plugin.engine.video_loader import SETTINGS, metadata
-from sfllava_plugin.model_directory import CHAT_TEMPLATE
+from sfllava_plugin.model_directory import CHAT_TEMPLATE, engine_defaults
 from sfllava_plugin.pathways import SlowFast
 from sfllava_plugin.pooling import slow_indices
 
@@ -35,6 +36,8 @@ from sfllava_plugin.pooling import slow_indices
 #: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process,
 #: keeping saves less, for nothing is sent.
 FRAME_CACHE_GB = 0.125 if current_platform.is_cpu() else 1.0
+
+_DEFAULTS = {"disable_log_stats": True, "use_tqdm_on_load": False, "mm_processor_cache_gb": FRAME_CACHE_GB}
 
 #: A question on its way through the engine.
 Asked = Ready[Question, Prompt]
@@ -54,16 +57,19 @@ class Runner:
 
     def __init__(self, model: str, engine_arguments: dict[str, Any] | None = None):
         directory = checkpoints.model_directory(model)
+        engine_arguments = engine_arguments or {}
         known = {field.name for field in dataclasses.fields(EngineArgs)}
-        if unknown := sorted(set(engine_arguments or {}) - known):
+        if unknown := sorted(set(engine_arguments) - known):
             raise ValueError(f"unknown engine argument {unknown[0]!r}: see vllm serve --help")
         if current_platform.is_cpu():
             # Without an accelerator the engine leaves a second process nothing to overlap with, and it takes seconds to
             # start. A user's own setting wins.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        defaults = {"disable_log_stats": True, "use_tqdm_on_load": False, "mm_processor_cache_gb": FRAME_CACHE_GB}
         self.model, self.directory = model, directory
-        self.engine = LLM(**defaults | (engine_arguments or {}) | {"model": str(directory)})
+        # A model's own defaults stand between ours and the user's word.
+        ours = {name: value for name, value in _DEFAULTS.items() if name not in engine_defaults(directory)}
+        with given.told(engine_arguments):
+            self.engine = LLM(**ours | engine_arguments | {"model": str(directory)})
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
