@@ -1,7 +1,7 @@
 """The command `sfllava`: models, prepare, ask, batch, limits, shapes, tasks-dir, check.
 
-Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input. Errors are one line on
-standard error.
+Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input, or an engine that does not
+start, 3 the engine died. Errors are one line on standard error.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from sfllava_plugin._environment import install_hint, quiet
+from sfllava_plugin.errors import EngineDied
 
 app = typer.Typer(
     add_completion=False,
@@ -26,6 +27,8 @@ app = typer.Typer(
 
 # What wrong usage raises; some releases of typer bring it from click, some on their own.
 _UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+_ENGINE_DIED = 3
 
 #: Alternatives of the answer's first token in `ask --json`.
 _JSON_LOGPROBS = 5
@@ -113,6 +116,7 @@ def batch(
     arguments = _engine_arguments(engine_args)
 
     def answering(rows):
+        print(f"sfllava: loading {model}", file=sys.stderr)
         rows_through = _engine_half("batch_rows")
         if ray:
             return rows_through.answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
@@ -176,12 +180,14 @@ def main() -> None:
         _stop(error.format_message())
     except (ValueError, OSError) as error:
         _stop(str(error))
+    except EngineDied as error:
+        _stop(str(error), _ENGINE_DIED)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, code: int = 2) -> NoReturn:
     print(f"sfllava: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
 
 
 def _print_table(rows: Iterable[Sequence[str]], *header: str) -> None:

@@ -19,10 +19,10 @@ _VIDEOS_AT_ONCE = 16
 
 
 def answer_here(rows: list[Row], model: str, engine_arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows of answers as they finish, from an engine in this process."""
+    """Start an engine in this process; rows of answers as they finish."""
     from sfllava_plugin.engine.runner import Runner
 
-    yield from _answers(Runner(model, engine_arguments), rows)
+    return _answers(Runner(model, engine_arguments), rows)
 
 
 def answer_on_ray(
