@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from sfllava_plugin.cli import quiet
+from sfllava_plugin._environment import quiet
 
 quiet()
 # Only for engines that are not told otherwise; the tiny model is.

@@ -4,12 +4,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from sfllava_plugin.batch import BatchError, InOrder, Results, Row, read_rows
+from sfllava_plugin.errors import EngineDied
 
 STREAM = "-"
 _INTERRUPTED = 130
@@ -23,13 +25,14 @@ def run(source: str, target: str, answering: Answering) -> int:
 
     Raises:
         BatchError: a file that cannot be used.
+        EngineDied: the engine ended before all was answered.
     """
     rows = _read(source)
     if target == STREAM:
         results = InOrder(sys.stdout, rows)
         interrupted = _answer(rows, results, answering)
     else:
-        with Results(Path(target), rows) as results:
+        with Results(Path(target), rows) as results, _kept_if_engine_dies():
             missing = results.missing()
             interrupted = _answer(missing, results, answering, done=len(rows) - len(missing))
             if not interrupted:
@@ -38,6 +41,14 @@ def run(source: str, target: str, answering: Answering) -> int:
         print("sfllava: interrupted; what was answered is kept, the same command goes on", file=sys.stderr)
         return _INTERRUPTED
     return 1 if results.failed else 0
+
+
+@contextmanager
+def _kept_if_engine_dies() -> Iterator[None]:
+    try:
+        yield
+    except EngineDied as error:
+        raise EngineDied(f"{error}; what was answered is kept, the same command goes on") from error
 
 
 def _read(source: str) -> list[Row]:
@@ -58,8 +69,9 @@ def _answer(rows: list[Row], results: Results | InOrder, answering: Answering, d
     # Asked to end, it ends as on Ctrl-C: what was answered is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin, failed, answered = time.monotonic(), 0, 0
-    answers = answering(rows) if rows else iter(())
     try:
+        # The engine's start comes before the bar.
+        answers = answering(rows) if rows else iter(())
         for row in tqdm(answers, total=done + len(rows), initial=done, unit="question", smoothing=0.05):
             # The engine's start is not the questions' time.
             begin = time.monotonic() if not answered else begin

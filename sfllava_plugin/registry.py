@@ -112,6 +112,11 @@ def load() -> Registry:
     return _load(_stamp(packaged_file()), _stamp(Path(user_file).expanduser()) if user_file else None)
 
 
+def packaged() -> Registry:
+    """The packaged registry alone: it can be read whatever the user's file holds."""
+    return _load(_stamp(packaged_file()), None)
+
+
 def packaged_file() -> Path:
     """registry.yaml: inside an installed package, or at the top of a checkout."""
     inside = Path(__file__).with_name("registry.yaml")

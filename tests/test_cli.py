@@ -147,6 +147,16 @@ def test_the_installed_command_fails_with_one_line():
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["models", "models --json", "limits", "tasks-dir", "--help", "ask --help"])
+def test_commands_that_only_look_something_up_import_nothing_heavy(command):
+    call = [sys.executable, "-X", "importtime", "-m", "sfllava_plugin.cli", *command.split()]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"torch", "transformers", "vllm", "numpy", "av", "decord", "PIL", "jinja2"}
+
+
 WITHOUT_VLLM = """
 import contextlib, io, json, sys
 from importlib.machinery import PathFinder
@@ -206,7 +216,7 @@ def test_without_vllm_models_and_prepare_work(without_vllm):
 
 
 def test_without_vllm_asking_says_what_to_install(without_vllm):
-    install = "pip install 'sfllava-plugin[cuda]' (or [cpu])"
+    install = "pip install '.[cuda]' or pip install '.[cpu]' in the folder of sfllava_plugin's source"
     assert without_vllm["ask"] == [2, "", f"sfllava: vllm is not installed: {install}\n"]
     code, out, _ = without_vllm["check"]
     assert code == 1

@@ -49,7 +49,8 @@ for owner in classes:
         base = getattr(base, "__func__", base)
         if name != "__init__" and inspect.isfunction(base):
             signatures[f"{owner.__name__}.{name}"] = list(inspect.signature(base).parameters)
-for wrapped in (EngineArgs.create_engine_config, arg_utils.get_model_path):
+wraps = (EngineArgs.create_engine_config, EngineArgs.add_cli_args, EngineArgs.from_cli_args, arg_utils.get_model_path)
+for wrapped in wraps:
     assert hasattr(wrapped, "_sfllava_wrapped")
     signatures[wrapped.__qualname__] = list(inspect.signature(wrapped.__wrapped__).parameters)
 print("SIGNATURES " + json.dumps(signatures))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 
-from sfllava_plugin.cli import quiet
+from sfllava_plugin._environment import quiet
 
 quiet()
 

@@ -1,27 +1,43 @@
 """The half of the package that knows vLLM, and the plugin vLLM finds.
 
-`register` is vLLM's entry point. vLLM calls it in every process, the command line, the API server, the engine core, the
-workers, and more than once in some: it is idempotent, imports nothing heavy, and does nothing where vLLM is absent.
+`register` is vLLM's entry point. vLLM calls it in every process of every model, the command line, the API server, the
+engine core, the workers, and more than once in some: it is idempotent, imports nothing heavy, reads no file, and does
+nothing where vLLM is absent. What fails in it would stop models that are not ours, so it warns instead.
 """
 
+import logging
+from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 
 from sfllava_plugin.model_directory import ARCHITECTURE
 
+logger = logging.getLogger(__name__)
+
 _MODEL = "sfllava_plugin.engine.model:SlowFastLlavaForConditionalGeneration"
+#: Modules with a `register` of their own.
+_PARTS = ("video_loader", "media", "defaults", "aliases")
 
 
 def register() -> None:
     """Register all we have with vLLM (entry point group ``vllm.general_plugins``)."""
     if find_spec("vllm") is None:
         return
-    from vllm import ModelRegistry
+    _try("model", _register_model)
+    for part in _PARTS:
+        _try(part, lambda part=part: import_module(f"{__name__}.{part}").register())
 
-    from sfllava_plugin.engine import aliases, defaults, media, video_loader
+
+def _register_model() -> None:
+    from vllm import ModelRegistry
 
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, _MODEL)
-    video_loader.register()
-    media.register()
-    defaults.register()
-    aliases.register()
+
+
+def _try(part: str, register_part: Callable[[], None]) -> None:
+    try:
+        register_part()
+    except Exception as error:  # whatever an unknown vLLM raises
+        problem = f"{type(error).__name__}: {error}"
+        logger.warning("sfllava_plugin: %s is not registered with this vLLM (%s): see sfllava check", part, problem)

@@ -2,16 +2,19 @@
 
 vLLM asks the hub for a model name before any plugin could answer (facts of vLLM 0.32: `EngineArgs.__post_init__` under
 HF_HUB_OFFLINE, `create_engine_config` otherwise). Both are wrapped: a name from the registry becomes its model
-directory, and a model directory's own engine defaults apply where the user set nothing.
+directory, and a model directory's own engine defaults apply where the user set nothing. What the command line sets is
+known from two further wraps (given.py).
 """
 
 import dataclasses
 import functools
+import inspect
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin import registry
-from sfllava_plugin.engine import media
+from sfllava_plugin.engine import given, media
 from sfllava_plugin.model_directory import engine_defaults, is_prepared
 
 if TYPE_CHECKING:
@@ -27,24 +30,37 @@ def register() -> None:
     """Wrap what resolves model names; if this vLLM has it no longer, say so and leave aliases out."""
     from vllm.engine import arg_utils
 
-    surfaces = ((arg_utils.EngineArgs, "create_engine_config"), (arg_utils, "get_model_path"))
-    if not all(callable(getattr(owner, name, None)) for owner, name in surfaces):
+    surfaces = (
+        (arg_utils.EngineArgs, "create_engine_config", _resolve_before),
+        (arg_utils, "get_model_path", _leave_aliases),
+        (arg_utils.EngineArgs, "add_cli_args", given.noting_options),
+        (arg_utils.EngineArgs, "from_cli_args", given.keeping_notes),
+    )
+    if not all(callable(getattr(owner, name, None)) for owner, name, _ in surfaces):
         logger.warning(
             "this vLLM resolves model names in another way: serve the directory that "
             "`sfllava prepare NAME` prints instead of the name"
         )
         return
-    for (owner, name), wrap in zip(surfaces, (_resolve_before, _leave_aliases), strict=True):
-        original = getattr(owner, name)
-        if not hasattr(original, WRAPPED):
-            wrapper = functools.wraps(original)(wrap(original))
-            setattr(wrapper, WRAPPED, True)
-            setattr(owner, name, wrapper)
+    for owner, name, wrap in surfaces:
+        _wrap(owner, name, wrap)
+
+
+def _wrap(owner: Any, name: str, wrap: Callable) -> None:
+    """Put ``wrap`` around a function or method, once."""
+    found = inspect.getattr_static(owner, name)
+    is_bound_otherwise = isinstance(found, staticmethod | classmethod)
+    original = found.__func__ if is_bound_otherwise else found
+    if hasattr(original, WRAPPED):
+        return
+    wrapper = functools.wraps(original)(wrap(original))
+    setattr(wrapper, WRAPPED, True)
+    setattr(owner, name, type(found)(wrapper) if is_bound_otherwise else wrapper)
 
 
 def resolve(arguments: "EngineArgs") -> None:
     """Turn an alias into its model directory, and complete the arguments of a model directory."""
-    if entry := registry.load().find(arguments.model):
+    if entry := _entry(arguments.model):
         arguments.served_model_name = arguments.served_model_name or arguments.model
         tokenizer_is_model = arguments.tokenizer == arguments.model
         # Here and not above: it loads half of transformers, and most processes never ask for an alias.
@@ -58,12 +74,33 @@ def resolve(arguments: "EngineArgs") -> None:
         _complete(arguments, engine_defaults(arguments.model))
 
 
+def _entry(model: str) -> "registry.Entry | None":
+    """The entry of this name or alias, or None: every model of every process is asked for.
+
+    Raises:
+        RegistryError: the user's registry cannot be read, and the name is one of ours.
+    """
+    try:
+        return registry.load().find(model)
+    except registry.RegistryError as error:
+        if registry.packaged().find(model):
+            raise
+        _warn(f"{error}; its models are unknown")
+        return None
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    logger.warning("%s", message)
+
+
 def _complete(arguments: "EngineArgs", defaults: dict) -> None:
     fields = {field.name: field for field in dataclasses.fields(arguments)}
+    set_by_user = given.names(arguments)
     for name, value in defaults.items():
         if name not in fields:
             raise ValueError(f"{arguments.model}: vLLM has no engine argument {name!r}: correct the registry")
-        if getattr(arguments, name) == _default(fields[name]):
+        if name not in set_by_user and getattr(arguments, name) == _default(fields[name]):
             setattr(arguments, name, value)
 
 
@@ -83,6 +120,6 @@ def _resolve_before(create_engine_config):
 
 def _leave_aliases(get_model_path):
     def path(model, *args, **kwargs):
-        return model if registry.load().find(str(model)) else get_model_path(model, *args, **kwargs)
+        return model if _entry(str(model)) else get_model_path(model, *args, **kwargs)
 
     return path

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from sfllava_plugin._environment import install_hint
 from sfllava_plugin.batch import Row, dump
 
 #: Videos that an actor gets at once: enough that decoding stays hidden, few enough that actors finish together.
@@ -18,10 +19,10 @@ _VIDEOS_AT_ONCE = 16
 
 
 def answer_here(rows: list[Row], model: str, engine_arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Rows of answers as they finish, from an engine in this process."""
+    """Start an engine in this process; rows of answers as they finish."""
     from sfllava_plugin.engine.runner import Runner
 
-    yield from _answers(Runner(model, engine_arguments), rows)
+    return _answers(Runner(model, engine_arguments), rows)
 
 
 def answer_on_ray(
@@ -47,7 +48,7 @@ def answer_on_ray(
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise ValueError("ray is not installed: pip install 'sfllava-plugin[ray]'") from error
+        raise ValueError(f"ray is not installed: {install_hint('ray')}") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)

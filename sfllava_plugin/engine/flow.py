@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm import RequestOutput
-from vllm.v1.engine.llm_engine import LLMEngine
 
+from sfllava_plugin.engine.lifetime import Engine
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
 
 
@@ -59,7 +59,7 @@ class Flow:
 
     def __init__(
         self,
-        engine: LLMEngine,
+        engine: Engine,
         ready: ReadyQuestions,
         bounds: Bounds,
         ask: Callable[[Ready], Any],

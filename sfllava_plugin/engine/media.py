@@ -12,12 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from sfllava_plugin.engine import jpeg_frames
+from sfllava_plugin.decoders import VideoError
 from sfllava_plugin.engine.video_loader import NAME as LOADER
 from sfllava_plugin.engine.video_loader import SETTINGS, LoaderSettings, frames_for
-from sfllava_plugin.frames import VideoError
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
@@ -91,10 +88,12 @@ class _WithinLimits:
         return self._media_io.load_file(filepath)
 
     def load_base64(self, media_type: str, data: str):
-        if media_type.lower() != jpeg_frames.MEDIA_TYPE:
-            return self._media_io.load_base64(media_type, data)
         from vllm.multimodal.media.base import MediaWithBytes
 
+        from sfllava_plugin.engine import jpeg_frames
+
+        if media_type.lower() != jpeg_frames.MEDIA_TYPE:
+            return self._media_io.load_base64(media_type, data)
         num_frames = frames_for(self._media_io.num_frames, self._settings)
         return MediaWithBytes(jpeg_frames.load(data, num_frames, self._settings), data.encode())
 
@@ -103,6 +102,7 @@ class _WithinLimits:
 def _client_errors(url: str):
     """What is wrong with a URL, as a ValueError, which vLLM answers with 400."""
     import aiohttp
+    from PIL import Image
     from vllm.connections import HTTPResponseSizeExceededError
 
     # The client knows the folder; whoever reads the message need not.

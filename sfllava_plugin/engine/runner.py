@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
+from vllm import EngineArgs, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMClientError
 from vllm.platforms import current_platform
 from vllm.renderers.inputs.preprocess import parse_model_prompt
@@ -20,7 +20,9 @@ from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import checkpoints, prompts
 from sfllava_plugin.choices import read_choice
+from sfllava_plugin.engine import given
 from sfllava_plugin.engine.flow import Bounds, Flow
+from sfllava_plugin.engine.lifetime import Engine
 from sfllava_plugin.engine.plan import Plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
@@ -28,7 +30,7 @@ from sfllava_plugin.engine.scoring import Scoring
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.sharing import Prompt
 from sfllava_plugin.engine.video_loader import SETTINGS, metadata
-from sfllava_plugin.model_directory import CHAT_TEMPLATE
+from sfllava_plugin.model_directory import CHAT_TEMPLATE, engine_defaults
 from sfllava_plugin.pathways import SlowFast
 from sfllava_plugin.pooling import slow_indices
 
@@ -36,6 +38,8 @@ from sfllava_plugin.pooling import slow_indices
 #: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process,
 #: keeping saves less, for nothing is sent.
 FRAME_CACHE_GB = 0.125 if current_platform.is_cpu() else 1.0
+
+_DEFAULTS = {"disable_log_stats": True, "use_tqdm_on_load": False, "mm_processor_cache_gb": FRAME_CACHE_GB}
 
 #: A question on its way through the engine.
 Asked = Ready[Question, Prompt]
@@ -50,21 +54,26 @@ class Runner:
 
     Raises:
         CheckpointError, RegistryError: the model cannot be found or prepared.
+        EngineStartError: the engine did not start.
         ValueError: an engine argument that vLLM does not have, or a setting it refuses.
     """
 
     def __init__(self, model: str, engine_arguments: dict[str, Any] | None = None):
         directory = checkpoints.model_directory(model)
+        engine_arguments = engine_arguments or {}
         known = {field.name for field in dataclasses.fields(EngineArgs)}
-        if unknown := sorted(set(engine_arguments or {}) - known):
+        if unknown := sorted(set(engine_arguments) - known):
             raise ValueError(f"unknown engine argument {unknown[0]!r}: see vllm serve --help")
         if current_platform.is_cpu():
             # Without an accelerator the engine leaves a second process nothing to overlap with, and it takes seconds to
             # start. A user's own setting wins.
             os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        defaults = {"disable_log_stats": True, "use_tqdm_on_load": False, "mm_processor_cache_gb": FRAME_CACHE_GB}
         self.model, self.directory = model, directory
-        self.engine = LLM(**defaults | (engine_arguments or {}) | {"model": str(directory)})
+        # A model's own defaults stand between ours and the user's word.
+        ours = {name: value for name, value in _DEFAULTS.items() if name not in engine_defaults(directory)}
+        with given.told(engine_arguments):
+            self._engine = Engine(ours | engine_arguments | {"model": str(directory)})
+        self.engine = self._engine.llm
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
         self._tokenizer = self.engine.get_tokenizer()
         config = self.engine.llm_engine.model_config
@@ -87,6 +96,7 @@ class Runner:
         """Answer one question, greedily.
 
         Raises:
+            EngineDied: the engine ended.
             VideoError: the video cannot be read.
             ValueError: the question does not fit the context.
         """
@@ -101,10 +111,13 @@ class Runner:
         Videos are decoded ahead of the engine, in the order in which they first occur; as many of them as its KV cache
         holds are in the engine, and a few wait there, so that memory does not grow with the job. To stop early, close
         the generator: what the engine has not finished is dropped.
+
+        Raises:
+            EngineDied: the engine ended; what came before is right.
         """
         plan = self._plan
         with ReadyQuestions(questions, lambda question: question.video, plan, self._limits) as ready:
-            flow = Flow(self.engine.llm_engine, ready, self._bounds, self._ask, self._finish, plan.cache_tokens)
+            flow = Flow(self._engine, ready, self._bounds, self._ask, self._finish, plan.cache_tokens)
             try:
                 for asked, result in flow:
                     yield asked.position, Failure(result) if isinstance(result, Exception) else result
@@ -143,7 +156,7 @@ class Runner:
         try:
             parsed = parse_model_prompt(self.engine.model_config, request)
             [rendered] = renderer.render_cmpl([parsed], renderer.default_cmpl_tok_params)
-            self.engine.llm_engine.add_request(str(asked.position), rendered, sampling)
+            self._engine.add_request(str(asked.position), rendered, sampling)
         except VLLMClientError as problem:
             raise ValueError(str(problem)) from problem
 
@@ -162,7 +175,7 @@ class Runner:
 
     def close(self) -> None:
         """Shut the engine down."""
-        self.engine.llm_engine.engine_core.shutdown()
+        self._engine.close()
 
     def _block_size(self) -> int:
         """Tokens in a block of the prefix cache (vllm/v1/core/kv_cache_utils.py)."""

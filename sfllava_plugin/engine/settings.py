@@ -1,11 +1,13 @@
 """What a model directory's config.json says about frames and pathways, read once for processor and model."""
 
 from dataclasses import dataclass
-
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING
 
 from sfllava_plugin import pathways, registry
 from sfllava_plugin.pathways import Pathways
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class VideoSettings:
     image_std: tuple[float, float, float]
 
     @classmethod
-    def read(cls, config: PretrainedConfig) -> "VideoSettings":
+    def read(cls, config: "PretrainedConfig") -> "VideoSettings":
         """Read the settings; ``--hf-overrides`` may have changed frames and pathways.
 
         Raises:

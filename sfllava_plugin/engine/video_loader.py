@@ -1,18 +1,21 @@
 """decoding.py as a vLLM video loader (vllm/multimodal/video.py): bytes in, resized frames out.
 
-It runs on vLLM's media threads, so the resize happens here and not on the one thread of the processor.
+It runs on vLLM's media threads, so the resize happens here and not on the one thread of the processor. Decoders are
+imported with the first video: every vLLM process of every model imports this file.
 """
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sfllava_plugin.decoding import read_video
-from sfllava_plugin.frames import Video, VideoError
+from sfllava_plugin.decoders import VideoError
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.model_directory import VIDEO_PROCESSOR
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sfllava_plugin.frames import Video
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +44,13 @@ def register() -> None:
 
     class SlowFastVideoLoader(VideoLoader):
         @classmethod
-        def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> "tuple[np.ndarray, dict[str, Any]]":
             return load(data, num_frames, kwargs.get(SETTINGS))
 
     VIDEO_LOADER_REGISTRY.register(NAME, video_processor=VIDEO_PROCESSOR)(SlowFastVideoLoader)
 
 
-def load(data: bytes, num_frames: int, settings: LoaderSettings) -> tuple[np.ndarray, dict[str, Any]]:
+def load(data: bytes, num_frames: int, settings: LoaderSettings) -> "tuple[np.ndarray, dict[str, Any]]":
     """Read a video for the engine.
 
     Args:
@@ -60,6 +63,8 @@ def load(data: bytes, num_frames: int, settings: LoaderSettings) -> tuple[np.nda
     Raises:
         VideoError: the video cannot be read; vLLM answers the client with its message.
     """
+    from sfllava_plugin.decoding import read_video
+
     frames = frames_for(num_frames, settings)
     video = read_video(data, num_frames=frames, image_size=settings.image_size, limits=settings.limits)
     return video.frames, metadata(video)
@@ -83,7 +88,7 @@ def frames_for(wanted: int, settings: LoaderSettings) -> int:
     return wanted
 
 
-def metadata(video: Video) -> dict[str, Any]:
+def metadata(video: "Video") -> dict[str, Any]:
     """What vLLM keeps beside the frames of a video (`VideoLoader.create_hf_metadata`)."""
     return {
         "total_num_frames": video.total_frames,

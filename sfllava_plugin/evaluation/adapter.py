@@ -18,9 +18,10 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
 from sfllava_plugin import checkpoints
+from sfllava_plugin._environment import quiet
 from sfllava_plugin.choices import read_choice
-from sfllava_plugin.cli import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
+from sfllava_plugin.errors import EngineDied
 from sfllava_plugin.evaluation import likelihoods, outcome, run, tracing
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
 from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
@@ -32,6 +33,8 @@ MAX_NEW_TOKENS = 128
 #: What lmms-eval gives every task that names no stops of its own.
 _NO_STOPS = ["\n\n"]
 _PADDING = "__padding_only__"
+#: Exit statuses of `sfllava`, too.
+_CANNOT_START, _ENGINE_DIED = 2, 3
 
 
 class SlowFastLlava(lmms):
@@ -79,8 +82,11 @@ class SlowFastLlava(lmms):
                 f"accelerate launch --num_processes {data_parallel_size} -m lmms_eval ..."
             )
         self._prompt, self._max_new_tokens = prompt, max_new_tokens
-        arguments = engine_arguments(engine, frames, pathways)
-        self._runner = start(pretrained, arguments, self._world_size)
+        try:
+            arguments = engine_arguments(engine, frames, pathways)
+            self._runner = start(pretrained, arguments, self._world_size)
+        except (ValueError, OSError) as error:
+            outcome.stop(error, _CANNOT_START)
         self._run = {"pretrained": pretrained, "prompt": prompt}
         self._run |= run.describe(self._runner.directory, arguments)
         self._journal = _open_journal(journal, self._run, self._rank)
@@ -151,13 +157,17 @@ class SlowFastLlava(lmms):
                 answers[position] = self._journal.get(keys[position]) if self._journal else None
         missing = [position for position in questions if answers[position] is None]
         before = len(questions) - len(missing)
-        for position, answer in self._asked([(position, questions[position]) for position in missing], before):
-            if isinstance(answer, Exception):
-                failures.append(_one_line(answer))
-                continue
-            answers[position] = answer
-            if self._journal:
-                self._journal.add(keys[position], answer)
+        try:
+            for position, answer in self._asked([(position, questions[position]) for position in missing], before):
+                if isinstance(answer, Exception):
+                    failures.append(_one_line(answer))
+                    continue
+                answers[position] = answer
+                if self._journal:
+                    self._journal.add(keys[position], answer)
+        except EngineDied as error:
+            kept = "; what was answered is kept, the same command goes on" if self._journal else ""
+            outcome.stop(EngineDied(f"{error}{kept}"), _ENGINE_DIED)
         self._write_trace(requests, answers)
         outcome.report(failures, len(real))
         return answers

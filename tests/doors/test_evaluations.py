@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import sfllava_plugin
@@ -80,6 +81,33 @@ def test_killed_at_random_moments_and_run_again(settings, whole, tmp_path):
     assert f"{before} answers from the journal" in again.stderr
     assert len(kept(journal)) == len(set(kept(journal)))
     assert samples(tmp_path / "again") == whole
+
+
+def test_an_engine_that_dies_ends_the_evaluation_and_keeps_what_was_answered(settings, tmp_path):
+    journal = tmp_path / "journal"
+    own_process = settings | {"env": settings["env"] | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}}
+    call = command(tmp_path / "out", journal)
+    process = subprocess.Popen(call, stderr=subprocess.PIPE, text=True, **own_process)
+    while not kept(journal) and process.poll() is None:
+        time.sleep(0.01)
+    [engine] = [child for child in psutil.Process(process.pid).children() if "EngineCor" in child.name()]
+    engine.send_signal(signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 3, said[-3000:]
+    assert "Traceback" not in said
+    assert "sfllava: the engine died: its process was killed" in said.splitlines()[-1]
+    assert "what was answered is kept" in said.splitlines()[-1]
+    assert 0 < len(kept(journal)) < 2 * LIMIT
+    assert not samples(tmp_path / "out")
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line_and_exit_status_2(settings, tmp_path):
+    call = [BIN / "lmms-eval", "--model", "sfllava", "--model_args", "pretrained=sf-lava", "--tasks", "sfllava_shapes"]
+    call += ["--include_path", TASKS_FOLDER]
+    done = subprocess.run(call, stderr=subprocess.PIPE, text=True, **settings)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("sfllava: unknown model 'sf-lava'")
 
 
 def test_two_processes_give_the_answers_of_one(settings, whole, tmp_path):

@@ -49,6 +49,92 @@ def test_what_the_user_sets_wins(arguments):
     assert config.model_config.multimodal_config.media_io_kwargs["video"]["num_frames"] == 8
 
 
+#: What the model brings, and for each what vLLM's own default is.
+BROUGHT = "    engine: {enforce_eager: true, seed: 5, max_num_seqs: 7, mm_processor_cache_gb: 1}\n"
+
+
+@pytest.fixture
+def made_by(arguments, monkeypatch):
+    """made_by(function): the configuration of the engine that it starts, as far as there is one without starting."""
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    class Made(Exception):
+        pass
+
+    def stop(engine_args, usage_context):
+        raise Made(engine_args.create_engine_config())
+
+    def call(make):
+        arguments(BROUGHT)
+        monkeypatch.setattr(LLMEngine, "from_engine_args", stop)
+        with pytest.raises(Made) as made:
+            make()
+        return made.value.args[0]
+
+    return call
+
+
+def test_in_python_vllms_own_default_is_the_users_word_too(made_by):
+    from vllm import LLM
+
+    config = made_by(lambda: LLM(model="my-model", enforce_eager=False, max_num_seqs=9)).model_config
+    assert (config.enforce_eager, config.seed) == (False, 5)
+    config = made_by(lambda: LLM("my-model", seed=0)).model_config
+    assert (config.enforce_eager, config.seed) == (True, 0)
+
+
+def test_in_python_a_mapping_cannot_say_what_equals_vllms_default(made_by):
+    from vllm import LLM
+
+    config = made_by(lambda: LLM(**{"model": "my-model", "enforce_eager": False, "seed": 3})).model_config
+    assert (config.enforce_eager, config.seed) == (True, 3)
+
+
+def test_through_the_runner_vllms_own_default_is_the_users_word_too(made_by):
+    from sfllava_plugin.engine.runner import Runner
+
+    made = made_by(lambda: Runner("my-model", {"enforce_eager": False}))
+    assert (made.model_config.enforce_eager, made.model_config.seed) == (False, 5)
+    assert made.scheduler_config.max_num_seqs == 7
+    # The model's own default wins over the runner's.
+    assert made.model_config.multimodal_config.mm_processor_cache_gb == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "eager", "seed", "sequences"),
+    [
+        ([], True, 5, 7),
+        (["--no-enforce-eager"], False, 5, 7),
+        (["--no_enforce_eager", "--max-num-seqs=9"], False, 5, 9),
+        (["--enforce-eager", "--seed", "0"], True, 0, 7),
+        (["--config", "{config}"], False, 0, 7),
+    ],
+)
+@pytest.mark.parametrize("command", ["serve", "run-batch"])
+def test_on_vllms_command_line_vllms_own_default_is_the_users_word_too(
+    arguments, tmp_path, command, options, eager, seed, sequences
+):
+    from vllm import AsyncEngineArgs
+    from vllm.entrypoints.cli import run_batch, serve
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    arguments(BROUGHT)
+    # vLLM 0.32 drops `enforce-eager: false` of a file before any option is parsed.
+    (tmp_path / "config.yaml").write_text("no-enforce-eager: true\nseed: 0\n")
+    options = [option.replace("{config}", str(tmp_path / "config.yaml")) for option in options]
+    parser = FlexibleArgumentParser()
+    subparsers = parser.add_subparsers(dest="subparser")
+    for module in (serve, run_batch):
+        module.cmd_init()[0].subparser_init(subparsers)
+    files = ["-i", "in.jsonl", "-o", "out.jsonl"] if command == "run-batch" else []
+    args = parser.parse_args([command, "--model", "my-model", *files, *options])
+    if command == "serve":
+        args.model = args.model_tag
+    config = AsyncEngineArgs.from_cli_args(args).create_engine_config()
+    assert (config.model_config.enforce_eager, config.model_config.seed) == (eager, seed)
+    assert config.scheduler_config.max_num_seqs == sequences
+
+
 def test_settings_of_the_entry(arguments):
     settings = "    frames: 16\n    pathways: temporal_global_pool\n    max_model_len: 1024\n"
     config = arguments(settings).create_engine_config().model_config

@@ -1,0 +1,168 @@
+"""An engine that does not start, and one that dies, in a process of its own as on a GPU: one line, and nothing lost."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sfllava_plugin.errors import EngineDied, EngineStartError
+from sfllava_plugin.shapes import clips
+from tests.faults import inputs
+
+SFLLAVA = Path(sys.executable).with_name("sfllava")
+#: More than are answered between the first answer and the kill.
+CLIPS = range(600, 700)
+
+
+@pytest.fixture
+def run(command_environment):
+    """run(argument, ...): the command, its engine in a process of its own."""
+    environment = command_environment | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+
+    def call(*arguments, until=lambda process: None):
+        process = subprocess.Popen(
+            [SFLLAVA, *map(str, arguments)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(process)
+        out, err = process.communicate(timeout=500)
+        return process.returncode, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def truncated(small_hf, tmp_path_factory):
+    """A checkpoint whose last weights are missing."""
+    folder = tmp_path_factory.mktemp("truncated") / "llava"
+    shutil.copytree(small_hf, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    return folder
+
+
+def check_line(err, *words):
+    """The one line, and the file that it names."""
+    assert err.startswith("sfllava: ")
+    assert err.count("\n") == 1 and len(err) < 800
+    for word in words:
+        assert word in err
+    log = Path(err.rstrip("\n").partition("all that it wrote: ")[2].partition(";")[0])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_a_start_that_fails_in_the_engines_process(run, made, good):
+    engine = json.dumps({"kv_cache_memory_bytes": 100_000})
+    video = made / "plain.mp4"
+    code, out, err = run("ask", video, good.question, "--model", "sf-llava-tiny", "--engine-args", engine)
+    assert (code, out) == (2, "")
+    check_line(err, "the engine did not start: ValueError: No available memory for the cache blocks")
+
+
+def test_weights_that_are_cut_short(run, made, good, truncated):
+    engine = json.dumps({"kv_cache_memory_bytes": 2**26})
+    code, out, err = run("ask", made / "plain.mp4", good.question, "--model", truncated, "--engine-args", engine)
+    assert (code, out) == (2, "")
+    check_line(err, "the engine did not start: ", "SafetensorError")
+
+
+def test_a_question_that_does_not_fit(run, made):
+    code, out, err = run("ask", made / "plain.mp4", "Why? " * 1000, "--model", "sf-llava-tiny")
+    assert (code, out) == (2, "")
+    assert err.startswith("sfllava: ") and err.count("\n") == 1
+    assert "maximum context length is 1024 tokens" in err
+
+
+def test_a_killed_engine_loses_no_answer(run, tmp_path):
+    clips.write_folder(tmp_path / "shapes", CLIPS)
+    questions, out = tmp_path / "shapes" / "questions.jsonl", tmp_path / "out.jsonl"
+    part = tmp_path / "out.jsonl.part"
+
+    def kill_engine(process):
+        while process.poll() is None and not (part.exists() and part.stat().st_size):
+            time.sleep(0.01)
+        # The name is a title that the process gives itself; Linux keeps fifteen characters of it.
+        [engine] = [child for child in psutil.Process(process.pid).children() if "EngineCor" in child.name()]
+        engine.send_signal(signal.SIGKILL)
+
+    call = ["batch", questions, "-o", out, "--model", "sf-llava-tiny"]
+    code, _, err = run(*call, until=kill_engine)
+    assert code == 3
+    assert "Traceback" not in err
+    first, *_, last = err.splitlines()
+    assert first == "sfllava: loading sf-llava-tiny"
+    check_line(f"{last}\n", "the engine died: its process was killed", "what was answered is kept")
+    asked = [json.loads(line)["id"] for line in questions.read_text().splitlines()]
+    answered = len(part.read_text().splitlines())
+    assert 0 < answered < len(asked)
+
+    # The same command goes on.
+    code, _, err = run(*call)
+    assert code == 0, err[-2000:]
+    assert f"{answered} before" in err
+    assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == asked
+
+    # Nothing is left to ask, so nothing is loaded.
+    code, _, err = run(*call)
+    assert code == 0
+    assert "loading" not in err
+
+
+@pytest.mark.parametrize("level", ["ERROR", "INFO"])
+def test_a_start_that_fails_in_this_process(truncated, monkeypatch, capfd, level):
+    """Whoever chose a level of logging sees all of it."""
+    from sfllava_plugin.engine.runner import Runner
+
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", level)
+    with pytest.raises(EngineStartError, match=r"the engine did not start: .*SafetensorError") as failed:
+        Runner(str(truncated), {"enforce_eager": True, "kv_cache_memory_bytes": 2**26})
+    said = capfd.readouterr().err
+    if level == "ERROR":
+        assert "Traceback" not in said
+        check_line(f"sfllava: {failed.value}\n")
+    else:
+        assert "Traceback" in said
+
+
+def test_a_step_that_fails_in_this_process(made, good, monkeypatch):
+    """What the model raises is the engine's fault, not the question's, whatever its kind."""
+    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.runner import Runner
+
+    runner = Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 2**26})
+    worker = runner.engine.llm_engine.model_executor.driver_worker.worker
+
+    def fail(*args, **kwargs):
+        raise ValueError("a kernel failed")
+
+    monkeypatch.setattr(worker.model_runner.model, "forward", fail)
+    with pytest.raises(EngineDied, match="the engine died: ValueError: a kernel failed"):
+        runner.answer(Question(str(made / "plain.mp4"), inputs.QUESTION.text))
+
+
+def test_the_reason_in_a_log():
+    from sfllava_plugin.engine.lifetime import last_exception
+
+    log = """
+(Worker pid=12) INFO 11-25 01:04:14 [loader.py:1] Traceback is not what this line is
+(Worker pid=12) ERROR 11-25 01:04:14 [multiproc.py:8] WorkerProc failed to start.
+(Worker pid=12) ERROR 11-25 01:04:14 [multiproc.py:8] Traceback (most recent call last):
+(Worker pid=12) ERROR 11-25 01:04:14 [multiproc.py:8]   File "loader.py", line 1, in load
+(Worker pid=12) ERROR 11-25 01:04:14 [multiproc.py:8]     raise SafetensorError(
+(Worker pid=12) ERROR 11-25 01:04:14 [multiproc.py:8] safetensors.SafetensorError: the file is short
+(EngineCore pid=11) ERROR 11-25 01:04:15 [core.py:9] Traceback (most recent call last):
+(EngineCore pid=11) ERROR 11-25 01:04:15 [core.py:9]   File "core.py", line 1, in start
+(EngineCore pid=11) ERROR 11-25 01:04:15 [core.py:9] Exception: WorkerProc failed. See stack trace for root cause.
+"""
+    assert last_exception(log) == "safetensors.SafetensorError: the file is short"
+    assert last_exception("Killed\n") is None
