@@ -14,6 +14,8 @@ from pathlib import Path
 from safetensors import safe_open
 from transformers import AutoConfig, CLIPVisionConfig, LlavaNextConfig
 
+from sfllava_plugin.model_directory import CheckpointError
+
 #: Architectures of the original layout and the language model inside them.
 _LANGUAGE_MODELS = {
     "LlavaLlamaForCausalLM": "llama",
@@ -24,10 +26,6 @@ _HF_ARCHITECTURE = "LlavaNextForConditionalGeneration"
 _TOWER = "model.vision_tower.vision_tower.vision_model."
 #: CLIP's convention, the one number of a tower that no shape tells.
 _HEAD_SIZE = 64
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be found, or is not LLaVA-NeXT shaped."""
 
 
 def find_layout(folder: Path, layout: str | None = None) -> str:

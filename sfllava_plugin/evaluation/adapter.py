@@ -17,13 +17,13 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
-from sfllava_plugin import checkpoints, prompts
+from sfllava_plugin import checkpoints, prompts, provenance
 from sfllava_plugin.cli import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
-from sfllava_plugin.evaluation import likelihoods, outcome, run, tracing
+from sfllava_plugin.evaluation import likelihoods, outcome, tracing
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
 from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
-from sfllava_plugin.evaluation.journal import Journal, key_of
+from sfllava_plugin.evaluation.journal import Journal
 
 PROMPTS = ("paper", "task")
 #: What the released evaluation generates at most; a task's own number is smaller or made for longer-winded models.
@@ -81,7 +81,8 @@ class SlowFastLlava(lmms):
         arguments = engine_arguments(engine, frames, pathways)
         self._runner = start(pretrained, arguments, self._world_size)
         self._run = {"pretrained": pretrained, "prompt": prompt}
-        self._run |= run.describe(self._runner.directory, arguments)
+        self._run |= provenance.describe(self._runner.directory, arguments)
+        self._run["versions"] |= provenance.versions("lmms-eval")
         self._journal = _open_journal(journal, self._run, self._rank)
         self._begun = agreed_time()
         self._stopped = False
@@ -226,7 +227,7 @@ class SlowFastLlava(lmms):
             video = video_identifier(question.video, self._runner.frames)
         except OSError:
             return None
-        return key_of([video, prompt, list(question.options), question.max_tokens, question.continuation])
+        return provenance.key_of([video, prompt, list(question.options), question.max_tokens, question.continuation])
 
     def _write_trace(self, requests: list[Instance], answers: list[dict[str, Any] | None]) -> None:
         """Beside lmms-eval's samples, if it writes any."""
