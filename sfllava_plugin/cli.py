@@ -117,10 +117,9 @@ def batch(
     arguments = _engine_arguments(engine_args)
 
     def answering(rows):
-        rows_through = _engine_half("batch_rows")
         if ray:
-            return rows_through.answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
-        return rows_through.answer_here(rows, model, arguments)
+            return _engine_half("replicas").answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
+        return _engine_half("batch_rows").answer_here(rows, model, arguments)
 
     def describe():
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)

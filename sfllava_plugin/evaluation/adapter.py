@@ -8,6 +8,8 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sfllava_plugin.cli import quiet
 from sfllava_plugin.engine.questions import Failure, Question, Score
 from sfllava_plugin.evaluation import likelihoods, outcome, tracing
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
+from sfllava_plugin.evaluation.dealing import Dealt, all_take_part, answer_together
 from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
 from sfllava_plugin.evaluation.journal import Journal
 
@@ -151,32 +154,33 @@ class SlowFastLlava(lmms):
                 answers[position] = self._journal.get(keys[position]) if self._journal else None
         missing = [position for position in questions if answers[position] is None]
         before = len(questions) - len(missing)
-        for position, answer in self._asked([(position, questions[position]) for position in missing], before):
-            if isinstance(answer, Exception):
-                failures.append(_one_line(answer))
-                continue
-            answers[position] = answer
-            if self._journal:
-                self._journal.add(keys[position], answer)
+        mine = [Dealt(self._rank, position, questions[position], keys[position]) for position in missing]
+        if before:
+            print(f"sfllava: {before} answers from the journal", file=sys.stderr)
+        ask = partial(self._asked, before=before)
+        for dealt, answer in answer_together(mine, ask) if all_take_part(requests) else ask(mine):
+            if isinstance(answer, str):
+                failures.append(answer)
+            else:
+                answers[dealt.position] = answer
         self._write_trace(requests, answers)
         outcome.report(failures, len(real))
         return answers
 
-    def _asked(self, numbered, before: int):
-        """Ask the engine; (position, answer or error) as they come, with a progress bar and figures at the end."""
-        if before:
-            print(f"sfllava: {before} answers from the journal", file=sys.stderr)
+    def _asked(self, asked: list[Dealt], before: int) -> Iterator[tuple[Dealt, dict[str, Any] | str]]:
+        """Ask the engine; answers, or why there is none, as they come, with a progress bar and figures at the end."""
         begin, tokens, answered = time.monotonic(), 0, 0
-        results = self._runner.answers([question for _, question in numbered])
-        bar = tqdm(results, total=len(numbered), unit="question", smoothing=0.05, disable=self._rank != 0)
+        results = self._runner.answers([dealt.question for dealt in asked])
+        bar = tqdm(results, total=len(asked), unit="question", smoothing=0.05, disable=self._rank != 0)
         for place, result in bar:
-            position = numbered[place][0]
             if isinstance(result, Failure):
-                yield position, result.error
+                yield asked[place], _one_line(result.error)
                 continue
             answer = _as_row(result)
+            if self._journal and (key := asked[place].key):
+                self._journal.add(key, answer)
             tokens, answered = tokens + answer["output_tokens"], answered + 1
-            yield position, answer
+            yield asked[place], answer
         if answered:
             seconds = time.monotonic() - begin
             more = {"total_requests": answered, "questions_per_second": answered / seconds, "from_journal": before}
