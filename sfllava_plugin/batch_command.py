@@ -10,8 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sfllava_plugin.batch import BatchError, InOrder, Results, Row, read_rows
+from sfllava_plugin.batch import BatchError, InOrder, Row, read_rows
 from sfllava_plugin.errors import EngineDied
+from sfllava_plugin.results import Results, keys_of
 
 STREAM = "-"
 _INTERRUPTED = 130
@@ -20,8 +21,14 @@ _INTERRUPTED = 130
 Answering = Callable[[list[Row]], Iterator[dict[str, Any]]]
 
 
-def run(source: str, target: str, answering: Answering) -> int:
+def run(
+    source: str, target: str, answering: Answering, describe: Callable[[], dict[str, Any]], *, overwrite: bool = False
+) -> int:
     """Answer the questions in ``source`` that ``target`` does not answer yet; returns the exit code.
+
+    Args:
+        describe: what all answers depend on; see provenance.py.
+        overwrite: drop what ``target`` holds of other questions or of unknown origin.
 
     Raises:
         BatchError: a file that cannot be used.
@@ -30,16 +37,17 @@ def run(source: str, target: str, answering: Answering) -> int:
     rows = _read(source)
     if target == STREAM:
         results = InOrder(sys.stdout, rows)
-        interrupted = _answer(rows, results, answering)
+        if _answer(rows, results, answering):
+            return _interrupted("what is not written yet is lost, and the same command asks everything again")
     else:
-        with Results(Path(target), rows) as results, _kept_if_engine_dies():
+        kept = Results(Path(target), rows, keys_of(rows, describe()), overwrite=overwrite)
+        with kept as results, _kept_if_engine_dies():
             missing = results.missing()
-            interrupted = _answer(missing, results, answering, done=len(rows) - len(missing))
-            if not interrupted:
-                results.finish()
-    if interrupted:
-        print("sfllava: interrupted; what was answered is kept, the same command goes on", file=sys.stderr)
-        return _INTERRUPTED
+            if outdated := len(results.outdated):
+                _say(f"{target}: {outdated} answers came from another model, question or video; they are asked again")
+            if _answer(missing, results, answering, done=len(rows) - len(missing)):
+                return _interrupted("what was answered is kept, the same command goes on")
+            results.finish()
     return 1 if results.failed else 0
 
 
@@ -49,6 +57,15 @@ def _kept_if_engine_dies() -> Iterator[None]:
         yield
     except EngineDied as error:
         raise EngineDied(f"{error}; what was answered is kept, the same command goes on") from error
+
+
+def _interrupted(what: str) -> int:
+    _say(f"interrupted; {what}")
+    return _INTERRUPTED
+
+
+def _say(what: str) -> None:
+    print(f"sfllava: {what}", file=sys.stderr)
 
 
 def _read(source: str) -> list[Row]:

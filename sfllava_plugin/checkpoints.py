@@ -15,14 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import json_files, pathways, prompts, registry, tokenizer_files, vocabulary
 from sfllava_plugin.layouts import (
-    CheckpointError,
     find_layout,
     read_config,
     read_json,
@@ -33,13 +30,14 @@ from sfllava_plugin.model_directory import (
     CHAT_TEMPLATE,
     MANIFEST,
     VIDEO_PROCESSOR,
+    CheckpointError,
     is_prepared,
 )
 from sfllava_plugin.normalisation import read_normalisation
 from sfllava_plugin.registry import Entry
+from sfllava_plugin.sources import checkpoint_folder, entry_of
 
 _CACHE_VARIABLE = "SFLLAVA_CACHE"
-_FROM_HUB = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>")
 
 
@@ -63,18 +61,6 @@ def model_directory(model: str) -> Path:
     return prepare(entry_of(model))
 
 
-def entry_of(model: str) -> Entry:
-    """The registry's entry of that name, or one with every default for a checkpoint folder or a hub repository.
-
-    Raises:
-        RegistryError: a bare word that is no name in the registry and no folder; hub repositories have an owner.
-    """
-    models = registry.load()
-    if models.find(model) is None and ("/" in model or Path(model).is_dir()):
-        return Entry(name=model, checkpoint=model)
-    return models.get(model)
-
-
 def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
     """Write the model directory of ``entry``, or find it written already.
 
@@ -85,7 +71,7 @@ def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
     Raises:
         CheckpointError: the checkpoint is neither on disk nor reachable, or not LLaVA-NeXT shaped.
     """
-    folder = _on_disk(entry)
+    folder = checkpoint_folder(entry)
     if is_prepared(folder):
         raise CheckpointError(f"{folder}: is a model directory already; name the checkpoint it was made from")
     source = _Source(entry, folder, find_layout(folder, entry.layout))
@@ -107,21 +93,6 @@ def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
 def cache_folder() -> Path:
     """Where model directories are kept: the variable SFLLAVA_CACHE, or the user's cache."""
     return Path(os.environ.get(_CACHE_VARIABLE) or user_cache_path("sfllava")).expanduser() / "models"
-
-
-def _on_disk(entry: Entry) -> Path:
-    folder = Path(entry.checkpoint).expanduser()
-    if folder.is_dir():
-        return folder.resolve()
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(entry.checkpoint, revision=entry.revision, allow_patterns=_FROM_HUB)
-        )
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint {entry.checkpoint!r} is no folder here, and the hub did not give it "
-            f"({type(error).__name__}): check the name, the network and HF_TOKEN"
-        ) from error
 
 
 def _write(source: _Source, out: Path) -> None:

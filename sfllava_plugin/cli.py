@@ -108,21 +108,26 @@ def batch(
     engine_args: Annotated[str, typer.Option(help="vLLM engine arguments as a JSON object.")] = "{}",
     ray: Annotated[str | None, typer.Option(help="Use the Ray cluster at this address, or local.")] = None,
     replicas: Annotated[int | None, typer.Option(min=1, help="Engines on the Ray cluster.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Drop what the output holds of other questions or of unknown origin.")
+    ] = False,
 ) -> int:
     """Answer a file of questions; run again, it does only what is missing."""
     quiet()
-    from sfllava_plugin import batch_command
+    from sfllava_plugin import batch_command, provenance
 
     arguments = _engine_arguments(engine_args)
 
     def answering(rows):
         print(f"sfllava: loading {model}", file=sys.stderr)
-        rows_through = _engine_half("batch_rows")
         if ray:
-            return rows_through.answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
-        return rows_through.answer_here(rows, model, arguments)
+            return _engine_half("replicas").answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
+        return _engine_half("batch_rows").answer_here(rows, model, arguments)
 
-    return batch_command.run(questions, output, answering)
+    def describe():
+        return provenance.describe_model(model, arguments, elsewhere=ray is not None)
+
+    return batch_command.run(questions, output, answering, describe, overwrite=overwrite)
 
 
 @app.command()

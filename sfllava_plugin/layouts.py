@@ -15,14 +15,11 @@ from safetensors import safe_open
 from transformers import AutoConfig, CLIPVisionConfig, LlavaNextConfig
 
 from sfllava_plugin import variants
+from sfllava_plugin.model_directory import CheckpointError
 
 _TOWER = "model.vision_tower.vision_tower.vision_model."
 #: CLIP's convention, the one number of a tower that no shape tells.
 _HEAD_SIZE = 64
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be found, or is not LLaVA-NeXT shaped."""
 
 
 def find_layout(folder: Path, layout: str | None = None) -> str:

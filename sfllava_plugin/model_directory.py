@@ -17,6 +17,10 @@ MANIFEST = "sfllava.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be found, or is not LLaVA-NeXT shaped."""
+
+
 def is_prepared(folder: str | os.PathLike) -> bool:
     """Whether ``folder`` is a model directory."""
     return (Path(folder) / MANIFEST).is_file()

@@ -17,7 +17,7 @@ def answering(rows):
         time.sleep(0.002)
         yield {"id": row.id, "text": "answer " * (row.id % 50)}
 
-sys.exit(run(sys.argv[1], sys.argv[2], answering))
+sys.exit(run(sys.argv[1], sys.argv[2], answering, dict))
 """
 COUNT = 400
 
@@ -43,7 +43,7 @@ def test_killed_at_random_moments(tmp_path):
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["id"] for row in found] == list(range(COUNT))
     assert all(row["text"] == "answer " * (row["id"] % 50) for row in found)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "questions.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.keys", "questions.jsonl"]
 
 
 def test_an_interrupt_keeps_what_was_answered(tmp_path):
@@ -62,3 +62,18 @@ def test_an_interrupt_keeps_what_was_answered(tmp_path):
         assert "what was answered is kept" in said.splitlines()[-1]
         assert part.stat().st_size > before
     assert not out.exists()
+
+
+def test_an_interrupted_stream_promises_nothing(tmp_path):
+    asked = tmp_path / "questions.jsonl"
+    rows = [{"id": number, "video": "v.mp4", "question": "?"} for number in range(COUNT)]
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = [sys.executable, "-c", PROGRAM, str(asked), "-"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == (
+        "sfllava: interrupted; what is not written yet is lost, and the same command asks everything again"
+    )

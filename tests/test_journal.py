@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from sfllava_plugin.evaluation import run
-from sfllava_plugin.evaluation.journal import Journal, key_of
+from sfllava_plugin.evaluation.journal import Journal
+from sfllava_plugin.provenance import describe, key_of
 
 RUN = {"model": {"config.json": "1"}, "engine": {}, "versions": {"vllm": "0.32.0"}}
 
@@ -67,14 +67,17 @@ def test_processes_of_a_run_write_at_once_and_know_each_other_later(tmp_path):
 def test_a_key_is_for_equals_only():
     assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1})
     assert key_of(["ab", "c"]) != key_of(["a", "bc"])
+    # Questions on one video have long beginnings in common, or ends.
+    same = "x" * 10_000
+    assert len({key_of([same, "a", "y"]), key_of([same, "b", "y"]), key_of(["a", same]), key_of(["b", same])}) == 4
 
 
 def test_a_run_is_its_model_its_settings_and_its_versions(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    before = run.describe(tmp_path, {"dtype": "float32"})
-    assert before == run.describe(tmp_path, {"dtype": "float32", "gpu_memory_utilization": 0.5, "max_num_seqs": 8})
-    assert before != run.describe(tmp_path, {"dtype": "bfloat16"})
+    before = describe(tmp_path, {"dtype": "float32"})
+    assert before == describe(tmp_path, {"dtype": "float32", "gpu_memory_utilization": 0.5, "max_num_seqs": 8})
+    assert before != describe(tmp_path, {"dtype": "bfloat16"})
     (tmp_path / "model.safetensors").write_bytes(b"others.")
-    assert before != run.describe(tmp_path, {"dtype": "float32"})
+    assert before != describe(tmp_path, {"dtype": "float32"})
     assert before["versions"]["torch"] != "absent"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfllava_plugin.engine.ready import ReadyQuestions
+from sfllava_plugin.engine.ready import ReadyQuestions, by_video
 from sfllava_plugin.frames import VideoError
 
 #: (video, beginning of the prompt)
@@ -28,7 +28,11 @@ class Plan:
 
 
 def ready_questions(questions, plan=None):
-    return ReadyQuestions(questions, lambda question: question[0], plan or Plan())
+    return ReadyQuestions(by_video(questions, video_of), video_of, plan or Plan())
+
+
+def video_of(question):
+    return question[0]
 
 
 def taken(questions, plan=None):

@@ -4,7 +4,7 @@ It knows paths, and that reading one takes a while. It does not know questions o
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -27,10 +27,10 @@ class Lookahead(Generic[T]):
     """Videos in order, decoded by ``read`` in threads; a context manager, which drops what was not asked for.
 
     As many are decoded at once, and as many are being decoded or wait decoded, as ``limits`` say: memory does not grow
-    with the job.
+    with the job. ``paths`` are drawn as they are needed.
     """
 
-    def __init__(self, paths: Sequence[str], read: Callable[[str], T], limits: Limits = DEFAULTS):
+    def __init__(self, paths: Iterable[str], read: Callable[[str], T], limits: Limits = DEFAULTS):
         self._read, self._ahead = read, limits.look_ahead
         self._pool = ThreadPoolExecutor(limits.decoders, thread_name_prefix="decode")
         self._waiting: deque[tuple[int, Future]] = deque()

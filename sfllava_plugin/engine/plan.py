@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,6 +12,7 @@ from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.sharing import Prompt, Sharing
 from sfllava_plugin.frames import Video
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.provenance import video_identity
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,9 @@ class Plan:
 
 
 def video_identifier(path: str, num_frames: int) -> str:
-    """The file, its age and size (of a folder, those of the files in it), and how many frames are taken.
+    """A video's path, size and age, and how many frames are taken.
 
     Raises:
         OSError: there is no such file.
     """
-    place = Path(path)
-    parts = sorted(place.iterdir()) if place.is_dir() else [place]
-    stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
-    return f"{place.absolute()} {stats} {num_frames}"
+    return f"{video_identity(path)} {num_frames}"

@@ -6,7 +6,7 @@ holds anything, and read the video again.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -15,6 +15,8 @@ from sfllava_plugin.limits import DEFAULTS, Limits
 
 Q = TypeVar("Q")
 P = TypeVar("P")
+#: A question with its position in the job.
+Numbered = tuple[int, Q]
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,19 @@ class Planner(Protocol[Q, P]):
         """Whether the later of these prompts, alike in their beginning, need the video's embeddings again."""
 
 
+def by_video(questions: Iterable[Q], video_of: Callable[[Q], str]) -> Iterator[list[Numbered[Q]]]:
+    """Number questions and group them by video, in the order in which the videos first occur."""
+    videos: dict[str, list[Numbered[Q]]] = {}
+    for position, question in enumerate(questions):
+        videos.setdefault(video_of(question), []).append((position, question))
+    return iter(videos.values())
+
+
 class ReadyQuestions(Generic[Q, P]):
-    """Questions grouped by video, in the order in which the videos first occur; a context manager.
+    """Questions in the order of their videos; a context manager.
 
     Args:
+        groups: questions with their positions in the job, each group on one video; drawn as they are needed.
         video_of: the path of a question's video.
         planner: reads videos, writes prompts, and knows what they share.
         limits: videos decoded at once, and ahead.
@@ -64,17 +75,14 @@ class ReadyQuestions(Generic[Q, P]):
 
     def __init__(
         self,
-        questions: Iterable[Q],
+        groups: Iterable[Sequence[Numbered[Q]]],
         video_of: Callable[[Q], str],
         planner: Planner[Q, P],
         limits: Limits = DEFAULTS,
     ):
-        videos: dict[str, list[tuple[int, Q]]] = {}
-        for position, question in enumerate(questions):
-            videos.setdefault(video_of(question), []).append((position, question))
-        self._planner = planner
-        self._videos = Lookahead(list(videos), planner.read, limits)
-        self._not_begun = deque(videos.values())
+        self._groups, self._video_of, self._planner = groups, video_of, planner
+        self._videos = Lookahead(self._drawn(), planner.read, limits)
+        self._not_begun: deque[Sequence[Numbered[Q]]] = deque()
         self._leading: deque[Ready[Q, P]] = deque()
         self._held: dict[int, deque[Ready[Q, P]]] = {}
         self._following: deque[Ready[Q, P]] = deque()
@@ -114,6 +122,12 @@ class ReadyQuestions(Generic[Q, P]):
         """Let the next one lead: the engine will never read the question at ``position``."""
         if held := self._held.pop(position, None):
             self._lead(held)
+
+    def _drawn(self) -> Iterator[str]:
+        """The video of each group, as the lookahead draws it; there is one as long as a group is left."""
+        for group in self._groups:
+            self._not_begun.append(group)
+            yield self._video_of(group[0][1])
 
     def _begin_video(self) -> None:
         decoded = next(self._videos)

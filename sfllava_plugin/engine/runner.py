@@ -6,6 +6,7 @@ its place in the prefix cache. It does not know files of questions or benchmarks
 """
 
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from sfllava_plugin.engine.flow import Bounds, Flow
 from sfllava_plugin.engine.lifetime import Engine
 from sfllava_plugin.engine.plan import Plan
 from sfllava_plugin.engine.questions import Answer, Failure, Question, Score
-from sfllava_plugin.engine.ready import Ready, ReadyQuestions
+from sfllava_plugin.engine.ready import Ready, ReadyQuestions, by_video
 from sfllava_plugin.engine.scoring import Scoring
 from sfllava_plugin.engine.settings import VideoSettings
 from sfllava_plugin.engine.sharing import Prompt
@@ -115,8 +116,21 @@ class Runner:
         Raises:
             EngineDied: the engine ended; what came before is right.
         """
+        return self._answers(by_video(questions, _video_of))
+
+    def answers_as_drawn(self, videos: Iterable[Sequence[Question]]) -> Iterator[tuple[int, Answer | Score | Failure]]:
+        """As `answers`, for questions grouped by video. A group is drawn when the next video is to be decoded.
+
+        Positions count all questions that were drawn.
+        """
+        positions = itertools.count()
+        return self._answers([(next(positions), question) for question in group] for group in videos)
+
+    def _answers(
+        self, groups: Iterable[Sequence[tuple[int, Question]]]
+    ) -> Iterator[tuple[int, Answer | Score | Failure]]:
         plan = self._plan
-        with ReadyQuestions(questions, lambda question: question.video, plan, self._limits) as ready:
+        with ReadyQuestions(groups, _video_of, plan, self._limits) as ready:
             flow = Flow(self._engine, ready, self._bounds, self._ask, self._finish, plan.cache_tokens)
             try:
                 for asked, result in flow:
@@ -247,3 +261,7 @@ class Runner:
             logprobs=scoring.logprobs,
             is_greedy=scoring.is_greedy,
         )
+
+
+def _video_of(question: Question) -> str:
+    return question.video

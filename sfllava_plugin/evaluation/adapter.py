@@ -8,6 +8,8 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,16 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
-from sfllava_plugin import checkpoints
+from sfllava_plugin import checkpoints, provenance
 from sfllava_plugin._environment import quiet
 from sfllava_plugin.choices import read_choice
 from sfllava_plugin.engine.questions import Failure, Question, Score
 from sfllava_plugin.errors import EngineDied
-from sfllava_plugin.evaluation import likelihoods, outcome, run, tracing
+from sfllava_plugin.evaluation import likelihoods, outcome, tracing
 from sfllava_plugin.evaluation.asking import question_and_options, words_around
+from sfllava_plugin.evaluation.dealing import Dealt, all_take_part, answer_together
 from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
-from sfllava_plugin.evaluation.journal import Journal, key_of
+from sfllava_plugin.evaluation.journal import Journal
 
 PROMPTS = ("paper", "task")
 #: What the released evaluation generates at most; a task's own number is smaller or made for longer-winded models.
@@ -88,7 +91,8 @@ class SlowFastLlava(lmms):
         except (ValueError, OSError) as error:
             outcome.stop(error, _CANNOT_START)
         self._run = {"pretrained": pretrained, "prompt": prompt}
-        self._run |= run.describe(self._runner.directory, arguments)
+        self._run |= provenance.describe(self._runner.directory, arguments)
+        self._run["versions"] |= provenance.versions("lmms-eval")
         self._journal = _open_journal(journal, self._run, self._rank)
         self._begun = agreed_time()
         self._stopped = False
@@ -157,14 +161,16 @@ class SlowFastLlava(lmms):
                 answers[position] = self._journal.get(keys[position]) if self._journal else None
         missing = [position for position in questions if answers[position] is None]
         before = len(questions) - len(missing)
+        mine = [Dealt(self._rank, position, questions[position], keys[position]) for position in missing]
+        if before:
+            print(f"sfllava: {before} answers from the journal", file=sys.stderr)
+        ask = partial(self._asked, before=before)
         try:
-            for position, answer in self._asked([(position, questions[position]) for position in missing], before):
-                if isinstance(answer, Exception):
-                    failures.append(_one_line(answer))
-                    continue
-                answers[position] = answer
-                if self._journal:
-                    self._journal.add(keys[position], answer)
+            for dealt, answer in answer_together(mine, ask) if all_take_part(requests) else ask(mine):
+                if isinstance(answer, str):
+                    failures.append(answer)
+                else:
+                    answers[dealt.position] = answer
         except EngineDied as error:
             kept = "; what was answered is kept, the same command goes on" if self._journal else ""
             outcome.stop(EngineDied(f"{error}{kept}"), _ENGINE_DIED)
@@ -172,21 +178,20 @@ class SlowFastLlava(lmms):
         outcome.report(failures, len(real))
         return answers
 
-    def _asked(self, numbered, before: int):
-        """Ask the engine; (position, answer or error) as they come, with a progress bar and figures at the end."""
-        if before:
-            print(f"sfllava: {before} answers from the journal", file=sys.stderr)
+    def _asked(self, asked: list[Dealt], before: int) -> Iterator[tuple[Dealt, dict[str, Any] | str]]:
+        """Ask the engine; answers, or why there is none, as they come, with a progress bar and figures at the end."""
         begin, tokens, answered = time.monotonic(), 0, 0
-        results = self._runner.answers([question for _, question in numbered])
-        bar = tqdm(results, total=len(numbered), unit="question", smoothing=0.05, disable=self._rank != 0)
+        results = self._runner.answers([dealt.question for dealt in asked])
+        bar = tqdm(results, total=len(asked), unit="question", smoothing=0.05, disable=self._rank != 0)
         for place, result in bar:
-            position = numbered[place][0]
             if isinstance(result, Failure):
-                yield position, result.error
+                yield asked[place], _one_line(result.error)
                 continue
             answer = _as_row(result)
+            if self._journal and (key := asked[place].key):
+                self._journal.add(key, answer)
             tokens, answered = tokens + answer["output_tokens"], answered + 1
-            yield position, answer
+            yield asked[place], answer
         if answered:
             seconds = time.monotonic() - begin
             more = {"total_requests": answered, "questions_per_second": answered / seconds, "from_journal": before}
@@ -237,7 +242,7 @@ class SlowFastLlava(lmms):
             video = video_identifier(question.video, self._runner.frames)
         except OSError:
             return None
-        return key_of([video, prompt, list(question.options), question.max_tokens, question.continuation])
+        return provenance.key_of([video, prompt, list(question.options), question.max_tokens, question.continuation])
 
     def _write_trace(self, requests: list[Instance], answers: list[dict[str, Any] | None]) -> None:
         """Beside lmms-eval's samples, if it writes any."""

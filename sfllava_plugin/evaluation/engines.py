@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from sfllava_plugin import pathways as notation
+from sfllava_plugin.engine.devices import devices_of
 
 
 def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def start(pretrained: str, arguments: dict[str, Any], processes: int):
     if processes > 1:
         # lmms-eval's own process group is in this process: the engine's goes into another.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
-        _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), int(arguments.get("tensor_parallel_size", 1)))
+        _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), devices_of(arguments))
     from sfllava_plugin.engine.runner import Runner
 
     return Runner(pretrained, arguments)

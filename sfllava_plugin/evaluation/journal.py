@@ -6,7 +6,6 @@ the key. What changed is asked anew, and nothing else is. It does not know tasks
 """
 
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sfllava_plugin.files import written_aside
+from sfllava_plugin.provenance import key_of
 
 
 class Journal:
@@ -87,8 +87,3 @@ class Journal:
             except (ValueError, KeyError, TypeError, RecursionError):
                 # Torn by a crash; what it said is asked again.
                 continue
-
-
-def key_of(what: Any) -> str:
-    """A short name for anything that JSON can hold; equal for equals only."""
-    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]

@@ -12,7 +12,7 @@ def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str
     """Write the run's description and, for each task, a line of JSON for each request; further calls add lines.
 
     Args:
-        run: see run.py.
+        run: see provenance.py.
         rows: of each task, by its name.
         rank: this process among those of the run.
 

@@ -69,9 +69,10 @@ def test_batch_answers_rightly(batch, truth):
 def test_batch_asks_nothing_twice(folder, environment, batch):
     out = folder / "answers.jsonl"
     before = out.read_bytes()
-    call = [BIN / "sfllava", "batch", folder / "questions.jsonl", "-o", out, "--model", "no-such-model"]
+    call = [BIN / "sfllava", "batch", folder / "questions.jsonl", "-o", out, "--model", MODEL]
     done = subprocess.run(call, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert f"0 answered, 0 failed, {len(batch)} before" in done.stderr
     assert out.read_bytes() == before
 
 

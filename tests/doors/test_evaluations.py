@@ -111,8 +111,9 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_exit_status_2(settings, t
 
 
 def test_two_processes_give_the_answers_of_one(settings, whole, tmp_path):
-    """An odd number of questions: one of the processes gets padding."""
-    call = [BIN / "torchrun", "--nproc-per-node", "2", "-m", "lmms_eval", *arguments(tmp_path, "none", 21)]
+    """An odd number of questions: one of the processes gets padding. Each video is one process's."""
+    journal = tmp_path / "journal"
+    call = [BIN / "torchrun", "--nproc-per-node", "2", "-m", "lmms_eval", *arguments(tmp_path, journal, 21)]
     done = subprocess.run(call, stderr=subprocess.PIPE, text=True, **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     found = samples(tmp_path)
@@ -121,3 +122,11 @@ def test_two_processes_give_the_answers_of_one(settings, whole, tmp_path):
     [folder] = tmp_path.glob("*_sfllava")
     sent = [line for path in folder.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(sent) == 2 * 21
+    first, second = ([json.loads(line)["answer"]["video"] for line in lines] for lines in kept_by_process(journal))
+    assert not set(first) & set(second)
+    assert len(first) + len(second) == 2 * 21
+    assert min(len(first), len(second)) >= 15
+
+
+def kept_by_process(journal):
+    return [path.read_text(encoding="utf-8").splitlines() for path in sorted(journal.glob("*/*.jsonl"))]

@@ -55,4 +55,6 @@ def test_twenty_kills(folder, tmp_path, command_environment):
     assert out.read_bytes() == whole.read_bytes()
     asked = [json.loads(line)["id"] for line in (folder / "questions.jsonl").read_text().splitlines()]
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == asked
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "whole.jsonl"]
+    assert (tmp_path / "out.jsonl.keys").read_bytes() == (tmp_path / "whole.jsonl.keys").read_bytes()
+    names = ["out.jsonl", "out.jsonl.keys", "whole.jsonl", "whole.jsonl.keys"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names

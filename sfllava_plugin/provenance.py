@@ -1,0 +1,105 @@
+"""What answers depend on: model files, settings, versions and videos, and short keys for all of these.
+
+`sfllava batch` and the evaluation's journal find earlier answers by these keys. This module reads files and importlib's
+metadata. It does not know tasks or engines, and loads neither torch nor transformers.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sfllava_plugin import registry
+from sfllava_plugin.model_directory import is_prepared
+from sfllava_plugin.sources import checkpoint_folder, entry_of
+
+#: Engine arguments that change how fast answers come, not what they are.
+_ABOUT_SPEED = {
+    "async_scheduling",
+    "compilation_config",
+    "data_parallel_size",
+    "disable_log_stats",
+    "distributed_executor_backend",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "mm_encoder_tp_mode",
+    "pipeline_parallel_size",
+    "tensor_parallel_size",
+}
+_PACKAGES = ("sfllava-plugin", "vllm", "torch", "transformers", "decord", "av", "Pillow")
+#: Larger files are weights: they are known by size and age.
+_READ_WHOLE = 2**24
+
+
+def key_of(what: Any) -> str:
+    """A short name for anything that JSON can hold; equal for equals only."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def describe(folder: Path | None, engine_arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that answers depend on, beside video and prompt.
+
+    Args:
+        folder: a model directory, or a checkpoint; None where its files are on other machines.
+    """
+    files = sorted(folder.iterdir()) if folder else []
+    return {
+        "model": {path.name: _identity(path) for path in files if path.is_file()},
+        "engine": {name: value for name, value in sorted(engine_arguments.items()) if name not in _ABOUT_SPEED},
+        "versions": versions(*_PACKAGES),
+    }
+
+
+def describe_model(model: str, engine_arguments: Mapping[str, Any], *, elsewhere: bool = False) -> dict[str, Any]:
+    """`describe` for a model by its name, without preparing it.
+
+    Args:
+        model: an alias, a model directory, a checkpoint folder or a hub repository.
+        elsewhere: it runs on other machines. What is not in a folder here is known by its entry alone.
+
+    Raises:
+        CheckpointError, RegistryError: the model cannot be found.
+    """
+    if is_prepared(model) and registry.load().find(model) is None:
+        return describe(Path(model), engine_arguments)
+    entry = entry_of(model)
+    is_here = not elsewhere or Path(entry.checkpoint).expanduser().is_dir()
+    found = describe(checkpoint_folder(entry) if is_here else None, engine_arguments)
+    return found | {"entry": entry.model_dump(mode="json", exclude={"name", "aliases"})}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed version of each package."""
+    return {package: _version(package) for package in packages}
+
+
+def video_identity(path: str) -> str:
+    """A video's path, size and age; of a folder, those of the files in it.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    place = Path(path)
+    parts = sorted(place.iterdir()) if place.is_dir() else [place]
+    stats = [(part.name, (stat := part.stat()).st_size, stat.st_mtime_ns) for part in parts]
+    return f"{place.absolute()} {stats}"
+
+
+def _identity(path: Path) -> str:
+    stat = path.stat()
+    if stat.st_size > _READ_WHOLE:
+        return f"{stat.st_size} bytes of {stat.st_mtime_ns}"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
