@@ -17,6 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sfllava_plugin.faults import DecoderFault
+
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -169,7 +171,7 @@ def check() -> None:
 
 
 def main() -> None:
-    """Run the command; an error that has a name becomes one line and exit code 2."""
+    """Run the command; an error that has a name becomes one line and an exit code."""
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, standalone_mode=False)
@@ -179,12 +181,14 @@ def main() -> None:
         _stop(error.format_message())
     except (ValueError, OSError) as error:
         _stop(str(error))
+    except DecoderFault as error:
+        _stop(str(error), code=1)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, code: int = 2) -> NoReturn:
     print(f"sfllava: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(code)
 
 
 def _engine_arguments(text: str) -> dict:

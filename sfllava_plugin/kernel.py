@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 NETWORK, USERS = 0x40000000, 0x10000000  # CLONE_NEWNET, CLONE_NEWUSER
-#: CAP_DAC_READ_SEARCH: to read the files of other users.
-READ_ALL_FILES = 2
+#: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by either of which root reads what others own.
+_READS_ALL_FILES = 1 << 1 | 1 << 2
+_READ_SEARCH = 1 << 2
 
 _NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
-_CAPABILITIES_VERSION = 0x20080522
+_HEADER = (ctypes.c_uint32 * 2)(0x20080522, 0)  # of capabilities: the version, and this process
 
 # Landlock: the same numbers on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -59,14 +60,22 @@ def unshare(namespaces: int) -> None:
     _call("unshare", namespaces)
 
 
-def drop_capabilities(keep: int = 0) -> None:
-    """Give up all capabilities but those whose bits are in ``keep``, of which it keeps what it has."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0)
-    # Effective, permitted, inheritable; the lower 32 capabilities, then the others.
+def reads_all_files() -> bool:
+    """Whether this process may read files whatever their rights are, as root may."""
+    return bool(_capabilities() & _READS_ALL_FILES)
+
+
+def drop_capabilities(but_reading: bool) -> None:
+    """Give up what root may do; ``but_reading`` keeps the right to read all files, where it is there."""
+    kept = _capabilities() & _READ_SEARCH if but_reading else 0
+    _call("capset", _HEADER, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
+
+
+def _capabilities() -> int:
+    """The lower 32 of the capabilities in force."""
     sets = (ctypes.c_uint32 * 6)()
-    _call("capget", header, sets)
-    kept = sets[1] & keep
-    _call("capset", header, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
+    _call("capget", _HEADER, sets)
+    return sets[0]
 
 
 class _Ruleset(ctypes.Structure):

@@ -53,7 +53,7 @@ def confine(all_files: bool) -> list[str]:
         return [REACHES_NETWORK, WRITES_FILES, READS_FILES, SEES_PROCESSES]
     has_own_network, has_own_users = _leave_network()
     landlocked = _holds(lambda: kernel.landlock(["/"] if all_files else _program_files()))
-    _holds(lambda: kernel.drop_capabilities(keep=1 << kernel.READ_ALL_FILES if all_files else 0))
+    _holds(lambda: kernel.drop_capabilities(but_reading=all_files))
     filtered = _holds(lambda: kernel.refuse(_refused()))
     kept = {
         REACHES_NETWORK: has_own_network or filtered,
@@ -76,8 +76,8 @@ def _leave_network() -> tuple[bool, bool]:
     """Whether this process now has a network of its own, and users of its own."""
     if _holds(lambda: kernel.unshare(kernel.NETWORK)):
         return True, False
-    # Among users of its own, root may no longer read the files of others.
-    own = os.geteuid() != 0 and _holds(lambda: kernel.unshare(kernel.USERS | kernel.NETWORK))
+    # Among users of its own, root could no longer read what others own.
+    own = not kernel.reads_all_files() and _holds(lambda: kernel.unshare(kernel.USERS | kernel.NETWORK))
     return own, own
 
 

@@ -17,11 +17,12 @@ def register() -> None:
         return
     from vllm import ModelRegistry
 
-    from sfllava_plugin.engine import aliases, defaults, media, video_loader
+    from sfllava_plugin.engine import aliases, defaults, media, serving, video_loader
 
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, _MODEL)
     video_loader.register()
     media.register()
+    serving.register()
     defaults.register()
     aliases.register()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sfllava_plugin.decoding import read_video
+from sfllava_plugin.engine import serving
 from sfllava_plugin.frames import Video, VideoError
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.model_directory import VIDEO_PROCESSOR
@@ -61,7 +62,13 @@ def load(data: bytes, num_frames: int, settings: LoaderSettings) -> tuple[np.nda
         VideoError: the video cannot be read; vLLM answers the client with its message.
     """
     frames = frames_for(num_frames, settings)
-    video = read_video(data, num_frames=frames, image_size=settings.image_size, limits=settings.limits)
+    video = read_video(
+        data,
+        num_frames=frames,
+        image_size=settings.image_size,
+        limits=settings.limits,
+        may_be_refused=serving.is_server(),
+    )
     return video.frames, metadata(video)
 
 
