@@ -88,8 +88,10 @@ class Pool:
                         result = decoder.decode(request, file, turn.seconds)
                         break
                     except Lost:
+                        if not self._is_wanted():
+                            raise Stopped from None
                         # What an earlier video left behind may have ended it: only a new process convicts this one.
-                        if is_new and self._is_wanted():
+                        if is_new:
                             raise VideoError(CRASHES.format(name=request["name"])) from None
         if isinstance(result, Video):
             return result

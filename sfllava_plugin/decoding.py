@@ -6,13 +6,13 @@ one made for that may crash it, or take it over. So it runs in a process of its 
 Sending 50 frames of 336 x 336 back takes 10 ms.
 """
 
+import concurrent.futures.thread  # noqa: F401 (see the last line)
 import contextlib
 import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 
 from sfllava_plugin.decoder_pool import Pool
 from sfllava_plugin.faults import DecoderUnavailable
@@ -51,7 +51,6 @@ def read_video(
         "image_size": image_size,
         "limits": limits.model_dump(),
     }
-    _stop_with_the_program()
     with contextlib.nullcontext((os.path.abspath(path), None)) if path else _file_of(source) as (place, file):
         return _pool.decode(request | {"path": place}, file, limits, may_be_refused=may_be_refused)
 
@@ -90,23 +89,14 @@ def _file_of(data: bytes) -> Iterator[tuple[str | None, int | None]]:
 _pool = Pool()
 
 
-@cache
-def _stop_with_the_program() -> None:
-    """Stop decoding when the main thread ends: the interpreter waits for the threads that wait for it."""
-
-    def watch() -> None:
-        threading.main_thread().join()
-        _pool.stop_all()
-
-    threading.Thread(target=watch, name="decoders-end", daemon=True).start()
-
-
 def _start_anew() -> None:
     """In a forked copy of this process: the processes answer the original."""
     global _pool
     _pool.forget()
     _pool = Pool()
-    _stop_with_the_program.cache_clear()
 
 
 os.register_at_fork(after_in_child=_start_anew)
+# When a program ends, the interpreter first waits for the threads of executors, and those for what they read. Only
+# functions that are registered where concurrent.futures registers its own, and after it, come before.
+threading._register_atexit(lambda: _pool.stop_all())
