@@ -51,11 +51,6 @@ class Pool:
             took = f"decoding took longer than {seconds:g} seconds"
             raise VideoError(f"{request['name']}: {took}; give a shorter or smaller video") from None
 
-    def abilities(self) -> list[str]:
-        """What a process that decodes for a server can do and should not (sandbox.py)."""
-        with self._decoder(all_files=False) as decoder:
-            return decoder.abilities
-
     def stop(self, threads: Iterable[threading.Thread]) -> None:
         """End the processes that decode for these threads: nobody wants their videos any more."""
         with self._lock:

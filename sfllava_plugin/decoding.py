@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from sfllava_plugin.decoder import Decoder
 from sfllava_plugin.decoder_pool import Pool
 from sfllava_plugin.faults import DecoderUnavailable
 from sfllava_plugin.frames import Video, VideoError, printable
@@ -62,7 +63,9 @@ def stop(threads: Iterable[threading.Thread]) -> None:
 
 def abilities() -> list[str]:
     """What a process that decodes for a server can do here and should not (sandbox.py), in words."""
-    return _pool.abilities()
+    decoder = Decoder(all_files=False)
+    decoder.end()
+    return decoder.abilities
 
 
 @contextmanager
