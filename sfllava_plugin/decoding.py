@@ -52,7 +52,7 @@ def read_video(
         "image_size": image_size,
         "limits": limits.model_dump(),
     }
-    with contextlib.nullcontext((os.path.abspath(path), None)) if path else _file_of(source) as (place, file):
+    with _file_of(source) if path is None else contextlib.nullcontext((os.path.abspath(path), None)) as (place, file):
         return _pool.decode(request | {"path": place}, file, limits, may_be_refused=may_be_refused)
 
 

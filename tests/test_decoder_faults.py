@@ -137,18 +137,18 @@ def test_slow_videos_leave_a_decoder_to_the_others(bikes, tmp_path):
     for path in slow:
         path.write_bytes(b"a video")
 
-    def ask(path, wait_seconds=1):
-        limits = Limits(decoders=2, decode_seconds=1000, quick_seconds=0.5, wait_seconds=wait_seconds)
+    def ask(path, wait_seconds=600, quick_seconds=600):
+        limits = Limits(decoders=2, decode_seconds=1000, wait_seconds=wait_seconds, quick_seconds=quick_seconds)
         return decoding.read_video(path, num_frames=4, image_size=16, limits=limits, may_be_refused=True)
 
     threads = []
     remember = {"initializer": lambda: threads.append(threading.current_thread())}
     with decoders(looking_at(SLOW)), ThreadPoolExecutor(3, **remember) as hostile:
-        asked = [hostile.submit(ask, path) for path in slow]
+        asked = [hostile.submit(ask, path, 1, 0.5) for path in slow]
         refused = list(islice(as_completed(asked), 2))
         assert [type(future.exception()) for future in refused] == [DecodersBusy] * 2
         # One may take as long as a video may. It does not take the last decoder.
-        assert [ask(bikes, 600).total_frames for _ in range(3)] == [250] * 3
+        assert [ask(bikes).total_frames for _ in range(3)] == [250] * 3
         [left] = set(asked) - set(refused)
         assert not left.done()
         decoding.stop(threads)
