@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from sfllava_plugin import registry
 from sfllava_plugin._environment import install_hint
+from sfllava_plugin.faults import DecoderFault
 
 #: vLLM releases that the tests run with, and those whose sources are only looked at.
 TESTED = ("0.32",)
@@ -38,7 +39,19 @@ def findings() -> list[Finding]:
     ]
     found += [Finding(name, _version(name) or "not installed") for name in _PACKAGES]
     found.append(Finding("registry", f"{len(list(registry.load()))} models"))
+    found.append(decoders())
     return [*found, *_vllm()]
+
+
+def decoders() -> Finding:
+    """Whether videos can be decoded, and what a decoder that was taken over could do."""
+    from sfllava_plugin import decoding
+
+    try:
+        abilities = decoding.abilities()
+    except DecoderFault as fault:
+        return Finding("decoders", "do not start", False, str(fault))
+    return Finding("decoders", f"confined, but can {'; '.join(abilities)}" if abilities else "confined")
 
 
 def _vllm() -> list[Finding]:

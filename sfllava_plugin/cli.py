@@ -16,6 +16,7 @@ import typer
 
 from sfllava_plugin._environment import install_hint, quiet
 from sfllava_plugin.errors import EngineDied
+from sfllava_plugin.faults import DecoderFault
 
 app = typer.Typer(
     add_completion=False,
@@ -175,7 +176,7 @@ def check() -> None:
 
 
 def main() -> None:
-    """Run the command; an error that has a name becomes one line and exit code 2."""
+    """Run the command; an error that has a name becomes one line and an exit code."""
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, standalone_mode=False)
@@ -185,6 +186,8 @@ def main() -> None:
         _stop(error.format_message())
     except (ValueError, OSError) as error:
         _stop(str(error))
+    except DecoderFault as error:
+        _stop(str(error), code=1)
     except EngineDied as error:
         _stop(str(error), _ENGINE_DIED)
     raise SystemExit(code if isinstance(code, int) else 0)

@@ -1,8 +1,8 @@
-"""The process that decodes: `python -m sfllava_plugin.decoding_process SOCKET`, started and ended by decoding.py.
+"""The process that decodes: `python -m sfllava_plugin.decoding_process SOCKET FILES`, started and ended by decoder.py.
 
 Requests come over the socket, a line of JSON each; a video that is no path comes as an open file with its request. The
 answer is a line of JSON, and behind it the frames' bytes. Whatever a video does to a decoder, it does it here: what it
-can take is bounded, and the system ends a decoder that never comes back, even when nobody is left to do that.
+can take and reach is bounded, and the system ends a decoder that never comes back, even when nobody is left to do that.
 """
 
 import array
@@ -13,10 +13,12 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 
-from sfllava_plugin.frames import VideoError, read_video
-from sfllava_plugin.limits import Limits
+from sfllava_plugin.sandbox import confine
 
+#: Whether a process may read all files, or none but the program's.
+ALL_FILES, NO_FILES = "all", "none"
 #: A request is a path, a name and a few numbers.
 LONGEST_REQUEST = 64 * 1024
 #: What the other side says, too, when it finds the process gone.
@@ -24,6 +26,8 @@ CRASHES = "{name} crashes the decoder; convert it (ffmpeg -i VIDEO -c:v libx264 
 TOO_MUCH = "{name} takes more memory to decode than is allowed; give a smaller version"
 #: How much later than the other side this one gives up.
 _GRACE_SECONDS = 5
+#: Errors of a program, which no video explains: readers turn what a video causes into a DecodeError.
+_FAULTS = (TypeError, AttributeError, NameError, ImportError, KeyError, AssertionError, NotImplementedError)
 
 
 def main() -> None:
@@ -33,13 +37,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A decoder has nothing to write.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    silence = os.open(os.devnull, os.O_WRONLY)
+    # Before libraries start threads: namespaces are for a process with one.
+    abilities = confine(all_files=sys.argv[2] == ALL_FILES)
+    try:
+        # They need the decoders, and may find them missing.
+        from sfllava_plugin.frames import read_video
+    except Exception as error:
+        _say(channel, _fault(error))
+        return
     # Damaged videos make libraries talk; until here, what is missing was to be seen.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    channel.sendall(b"{}\n")
+    os.dup2(silence, 2)
+    _say(channel, {"abilities": abilities})
     while request := _receive(channel):
-        _answer(channel, *request)
+        _answer(channel, read_video, *request)
 
 
 def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
@@ -54,9 +66,12 @@ def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
     return json.loads(line), files[0] if files else None
 
 
-def _answer(channel: socket.socket, request: dict, file: int | None) -> None:
+def _answer(channel: socket.socket, read_video, request: dict, file: int | None) -> None:
+    from sfllava_plugin.frames import VideoError
+    from sfllava_plugin.limits import Limits
+
     limits = Limits(**request["limits"])
-    resource.setrlimit(resource.RLIMIT_DATA, (limits.decode_bytes, resource.RLIM_INFINITY))
+    _bound_memory(limits.decode_bytes)
     signal.alarm(math.ceil(limits.decode_seconds) + _GRACE_SECONDS)
     try:
         video = read_video(
@@ -71,14 +86,34 @@ def _answer(channel: socket.socket, request: dict, file: int | None) -> None:
         answer, frames = {"error": str(error)}, b""
     except MemoryError:
         answer, frames = {"error": TOO_MUCH.format(name=request["name"])}, b""
+    except _FAULTS as error:
+        answer, frames = _fault(error), b""
     except Exception:  # a library's, of a kind that nobody told us
         answer, frames = {"error": CRASHES.format(name=request["name"])}, b""
     finally:
         signal.alarm(0)
         if file is not None:
             os.close(file)
-    channel.sendall(json.dumps(answer).encode() + b"\n")
+    _say(channel, answer)
     channel.sendall(frames)
+
+
+def _bound_memory(most: int) -> None:
+    """Take ``most`` bytes at most, or what a container or a job allows if that is less."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _fault(error: Exception) -> dict:
+    """An error of the program: what and where in one line, and all of it for a log."""
+    [*_, last] = traceback.extract_tb(error.__traceback__)
+    what = " ".join(traceback.format_exception_only(error)[-1].split())
+    where = f"{os.path.basename(last.filename)}, line {last.lineno}"
+    return {"fault": f"{what} ({where})", "details": "".join(traceback.format_exception(error))}
+
+
+def _say(channel: socket.socket, answer: dict) -> None:
+    channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How much one video or one request may cost: every limit, its default and the reason for it.
 
 An operator changes them under ``limits`` in the file that the variable SFLLAVA_REGISTRY names; a request never can.
-They are checked where a video is read (frames.py), where it is decoded (decoding.py) and where it meets the engine
+They are checked where a video is read (frames.py), where it is decoded (decoder_pool.py) and where it meets the engine
 (engine/). This module only holds the numbers.
 """
 
@@ -30,6 +30,12 @@ class Limits(BaseModel):
         4 * 2**30, description="size of a video; a server holds one in memory for each that it reads"
     )
     decode_seconds: Seconds = Field(120, description="time to decode a video; an hour without an index takes minutes")
+    quick_seconds: Seconds = Field(
+        10, description="time after which a video on a server is a slow one; these leave a decoder to the others"
+    )
+    wait_seconds: Seconds = Field(
+        60, description="time that a video on a server waits for a decoder; then the answer is 503"
+    )
     decode_bytes: Annotated[Count, Field(ge=2**28)] = Field(
         4 * 2**30, description="memory of a process that decodes; 8K video takes 2 GB"
     )

@@ -1,7 +1,11 @@
 """Decoding ahead: in order, bounded, each once."""
 
+import subprocess
+import sys
 import threading
 import time
+
+import pytest
 
 from sfllava_plugin.engine.lookahead import Lookahead
 from sfllava_plugin.frames import VideoError
@@ -56,3 +60,45 @@ def test_leaving_early_reads_no_further():
     with Lookahead([str(number) for number in range(50)], read):
         release.set()
     assert len(started) <= AHEAD
+
+
+#: Reads a video in a process that is stopped (by a signal), and leaves while it is.
+LEAVING = """
+import os, signal, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from sfllava_plugin import decoding
+import pytest
+
+from sfllava_plugin.engine.lookahead import Lookahead
+from sfllava_plugin.limits import Limits
+from tests.decoder_programs import processes
+
+def read(path):
+    return decoding.read_video(path, num_frames=1, image_size=8, limits=Limits(decode_seconds=10**6))
+
+read(sys.argv[1])
+[process] = processes()
+process.suspend()
+{leave}
+"""
+LEAVE = {
+    "a job": "with Lookahead([sys.argv[1]] * 9, read): pass\nassert not process.is_running()",
+    "the program": "ThreadPoolExecutor(1).submit(read, sys.argv[1])",
+    "a job interrupted": """
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    with Lookahead([sys.argv[1]] * 9, read) as videos: next(videos)
+except KeyboardInterrupt:
+    assert not process.is_running()
+else:
+    sys.exit("no interrupt")
+""",
+}
+
+
+@pytest.mark.parametrize("what", LEAVE)
+def test_what_is_being_decoded_keeps_nobody_from_leaving(bikes, what):
+    call = [sys.executable, "-c", LEAVING.format(leave=LEAVE[what]), bikes]
+    # Before its decoder was ended, none of them would ever have come back.
+    done = subprocess.run(call, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr

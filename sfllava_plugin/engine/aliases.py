@@ -34,7 +34,7 @@ def register() -> None:
         (arg_utils.EngineArgs, "create_engine_config", _resolve_before),
         (arg_utils, "get_model_path", _leave_aliases),
         (arg_utils.EngineArgs, "add_cli_args", given.noting_options),
-        (arg_utils.EngineArgs, "from_cli_args", given.keeping_notes),
+        (arg_utils.EngineArgs, "from_cli_args", given.keeping_command),
     )
     if not all(callable(getattr(owner, name, None)) for owner, name, _ in surfaces):
         logger.warning(

@@ -14,6 +14,7 @@ from vllm import RequestOutput
 
 from sfllava_plugin.engine.lifetime import Engine
 from sfllava_plugin.engine.ready import Ready, ReadyQuestions
+from sfllava_plugin.faults import DecoderFault
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Flow:
             engine another request under the same position.
         cache_tokens: the tokens that a question takes in the KV cache.
 
-    ``ask`` and ``finish`` raise ValueError or OSError if the question cannot be asked.
+    ``ask`` and ``finish`` raise ValueError or OSError if the question cannot be asked; a video that was not read brings
+    its own error.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Flow:
             if ready.error:
                 raise ready.error
             self._running[ready.position] = _InEngine(ready, self._ask(ready), self._cache_tokens(ready))
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, DecoderFault) as error:
             self._ready.promote_next(ready.position)
             yield ready, error
         else:

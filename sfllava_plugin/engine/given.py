@@ -24,15 +24,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
 
-#: The attribute of a namespace, and of an `EngineArgs`, with the names of what was set.
+#: The attribute of a namespace with the names of what was set.
 _GIVEN = "sfllava_given"
+#: The attribute of an `EngineArgs` with the command's arguments, from which it was made.
+_COMMAND = "sfllava_command"
 
 _told: ContextVar[frozenset[str]] = ContextVar("told", default=frozenset())
 
 
 def names(arguments: "EngineArgs") -> frozenset[str]:
     """The arguments that the user is known to have set."""
-    return getattr(arguments, _GIVEN, frozenset()) | _told.get() | _keywords_of_llm()
+    noted = frozenset(getattr(command(arguments), _GIVEN, ()))
+    return noted | _told.get() | _keywords_of_llm()
+
+
+def command(arguments: "EngineArgs") -> argparse.Namespace | None:
+    """The arguments of vLLM's command, if these came from one."""
+    return getattr(arguments, _COMMAND, None)
 
 
 @contextmanager
@@ -74,12 +82,12 @@ def noting_options(add_cli_args):
     return add
 
 
-def keeping_notes(from_cli_args):
-    """Wrap `EngineArgs.from_cli_args`: what the options noted stays with the arguments."""
+def keeping_command(from_cli_args):
+    """Wrap `EngineArgs.from_cli_args`: the command's arguments stay with the engine's."""
 
     def read(cls, args):
         arguments = from_cli_args(cls, args)
-        setattr(arguments, _GIVEN, frozenset(getattr(args, _GIVEN, ())))
+        setattr(arguments, _COMMAND, args)
         return arguments
 
     return read

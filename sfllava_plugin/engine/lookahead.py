@@ -3,12 +3,14 @@
 It knows paths, and that reading one takes a while. It does not know questions or engines.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from sfllava_plugin import decoding
 from sfllava_plugin.limits import DEFAULTS, Limits
 
 T = TypeVar("T")
@@ -32,7 +34,12 @@ class Lookahead(Generic[T]):
 
     def __init__(self, paths: Iterable[str], read: Callable[[str], T], limits: Limits = DEFAULTS):
         self._read, self._ahead = read, limits.look_ahead
-        self._pool = ThreadPoolExecutor(limits.decoders, thread_name_prefix="decode")
+        self._threads: list[threading.Thread] = []
+        self._pool = ThreadPoolExecutor(
+            limits.decoders,
+            thread_name_prefix="decode",
+            initializer=lambda: self._threads.append(threading.current_thread()),
+        )
         self._waiting: deque[tuple[int, Future]] = deque()
         self._paths = enumerate(paths)
 
@@ -41,7 +48,10 @@ class Lookahead(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        # A decoder may take minutes more for a video that nobody will ask for.
+        decoding.stop(self._threads)
+        self._pool.shutdown(wait=True)
 
     @property
     def ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""vLLM's media connector with what a server for strangers needs: our limits, and errors that are the client's.
+"""vLLM's media connector with what a server for strangers needs: our limits, and errors of the right kind.
 
 vLLM 0.32 answers with 500 where a file or a host of the client's choice cannot be opened, tells clients the server's
 folders, waits for ever at a pipe, reads files of any size, and takes as many pixels of JPEG frames as are sent.
@@ -6,13 +6,18 @@ Fetching itself, redirects, and what may be opened at all are vLLM's (vllm/multi
 of connectors takes ours, and the environment chooses one.
 """
 
+import asyncio
 import os
 import stat
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin.decoders import VideoError
+from sfllava_plugin.engine import errors, serving
 from sfllava_plugin.engine.video_loader import NAME as LOADER
 from sfllava_plugin.engine.video_loader import SETTINGS, LoaderSettings, frames_for
 
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
 
 #: The connector's name in vLLM's variable VLLM_MEDIA_CONNECTOR.
 NAME = "sfllava"
-_LOCAL_FILES = "--allowed-local-media-path"
+
+Load = Callable[[], Any]
 
 
 def register() -> None:
@@ -40,15 +46,17 @@ def register() -> None:
                 self.media_io_kwargs = self.media_io_kwargs | {"video": kept | {"video_backend": LOADER}}
 
         def load_from_url(self, url, media_io, **kwargs):
-            with _client_errors(url):
-                return super().load_from_url(url, self._within_limits(media_io), **kwargs)
+            if self._settings is None:
+                return super().load_from_url(url, media_io, **kwargs)
+            with errors.translated(url):
+                return super().load_from_url(url, _WithinLimits(media_io, self._settings), **kwargs)()
 
         async def load_from_url_async(self, url, media_io, **kwargs):
-            with _client_errors(url):
-                return await super().load_from_url_async(url, self._within_limits(media_io), **kwargs)
-
-        def _within_limits(self, media_io):
-            return media_io if self._settings is None else _WithinLimits(media_io, self._settings)
+            if self._settings is None:
+                return await super().load_from_url_async(url, media_io, **kwargs)
+            with errors.translated(url):
+                load = await super().load_from_url_async(url, _WithinLimits(media_io, self._settings), **kwargs)
+                return await _in_a_thread(load)
 
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(SlowFastMediaConnector)
 
@@ -60,6 +68,7 @@ def choose(arguments: "EngineArgs", pixels: int) -> None:
         arguments: with a list of allowed domains, redirects are not followed: vLLM would follow them anywhere.
         pixels: the most that an image may have.
     """
+    serving.choose(arguments)
     os.environ.setdefault("VLLM_MEDIA_CONNECTOR", NAME)
     os.environ.setdefault("VLLM_MAX_IMAGE_PIXELS", str(pixels))
     if arguments.allowed_media_domains:
@@ -67,63 +76,55 @@ def choose(arguments: "EngineArgs", pixels: int) -> None:
 
 
 class _WithinLimits:
-    """A reader of media (vLLM's `MediaIO`) that looks before it reads."""
+    """A reader of media (vLLM's `MediaIO`) that looks before it reads, and gives a function that reads.
+
+    vLLM's threads fetch what a URL leads to. A video that waits for a decoder would keep one of them from it.
+    """
 
     def __init__(self, media_io: Any, settings: LoaderSettings):
         if not isinstance(settings, LoaderSettings):
             raise VideoError(f"{SETTINGS!r} among the settings of a video is the server's; leave it out")
         self._media_io, self._settings = media_io, settings
-        self.load_bytes = media_io.load_bytes
 
     def get_max_bytes(self) -> int:
         """The most that is downloaded; vLLM's own limit may be lower."""
         return min(self._media_io.get_max_bytes() or self._settings.limits.file_bytes, self._settings.limits.file_bytes)
 
-    def load_file(self, filepath: Path):
+    def load_bytes(self, data: bytes) -> Load:
+        return partial(self._media_io.load_bytes, data)
+
+    def load_file(self, filepath: Path) -> Load:
         status, most = filepath.stat(), self._settings.limits.file_bytes
         if not stat.S_ISREG(status.st_mode):
             raise VideoError(f"{filepath.name} is not a file; give a video or an image")
         if status.st_size > most:
             raise VideoError(f"{filepath.name} has {status.st_size} bytes, the limit is {most}; give a smaller version")
-        return self._media_io.load_file(filepath)
+        return partial(self._media_io.load_file, filepath)
 
-    def load_base64(self, media_type: str, data: str):
+    def load_base64(self, media_type: str, data: str) -> Load:
         from vllm.multimodal.media.base import MediaWithBytes
 
         from sfllava_plugin.engine import jpeg_frames
 
         if media_type.lower() != jpeg_frames.MEDIA_TYPE:
-            return self._media_io.load_base64(media_type, data)
+            return partial(self._media_io.load_base64, media_type, data)
         num_frames = frames_for(self._media_io.num_frames, self._settings)
-        return MediaWithBytes(jpeg_frames.load(data, num_frames, self._settings), data.encode())
+        # No decoder is waited for.
+        video = jpeg_frames.load(data, num_frames, self._settings)
+        return lambda: MediaWithBytes(video, data.encode())
 
 
-@contextmanager
-def _client_errors(url: str):
-    """What is wrong with a URL, as a ValueError, which vLLM answers with 400."""
-    import aiohttp
-    from PIL import Image
-    from vllm.connections import HTTPResponseSizeExceededError
+async def _in_a_thread(load: Load) -> Any:
+    """Call ``load`` in a thread of its own, which no exit of the program waits for."""
+    done: Future = Future()
 
-    # The client knows the folder; whoever reads the message need not.
-    name = PurePosixPath(url).name if url.lower().startswith("file:") else "the URL"
-    try:
-        yield
-    except HTTPResponseSizeExceededError as error:
-        raise ValueError(f"the video is larger than {error.max_bytes} bytes; give a smaller version") from error
-    except aiohttp.ClientResponseError as error:
-        raise ValueError(f"the URL cannot be fetched: its host answered {error.status}; try again later") from error
-    except (TimeoutError, aiohttp.ClientError) as error:
-        raise ValueError("the URL cannot be fetched: its host does not answer; check it, or try again later") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError("the image has too many pixels; give a smaller version") from error
-    except NotImplementedError as error:
-        raise ValueError("only data: URLs in base64 can be read; encode the video") from error
-    except OSError as error:
-        raise ValueError(f"{name} cannot be opened: {error.strerror}; check the URL") from error
-    except (ValueError, RuntimeError) as error:
-        if _LOCAL_FILES in str(error):
-            raise ValueError(f"{name} is not in a folder that this server may read ({_LOCAL_FILES})") from error
-        if isinstance(error, RuntimeError):  # a link that leads to itself
-            raise ValueError(f"{name} cannot be opened; check the URL") from error
-        raise
+    def call() -> None:
+        try:
+            result = load()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(result)
+
+    threading.Thread(target=call, name="load-media", daemon=True).start()
+    return await asyncio.wrap_future(done)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin.decoders import VideoError
+from sfllava_plugin.engine import serving
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.model_directory import VIDEO_PROCESSOR
 
@@ -66,7 +67,13 @@ def load(data: bytes, num_frames: int, settings: LoaderSettings) -> "tuple[np.nd
     from sfllava_plugin.decoding import read_video
 
     frames = frames_for(num_frames, settings)
-    video = read_video(data, num_frames=frames, image_size=settings.image_size, limits=settings.limits)
+    video = read_video(
+        data,
+        num_frames=frames,
+        image_size=settings.image_size,
+        limits=settings.limits,
+        may_be_refused=serving.is_server(),
+    )
     return video.frames, metadata(video)
 
 

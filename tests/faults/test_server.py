@@ -1,15 +1,31 @@
 """`vllm serve` for strangers: every bad request is a 4xx with one sentence, the next good one is answered rightly."""
 
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import httpx
+import psutil
 import pytest
 
+from tests.decoder_programs import processes
 from tests.faults import inputs
 from tests.faults.host import serving
 from tests.faults.requests import BODIES, NAME, URLS, url_of
 from tests.serving import data_url, serve
+
+#: Runs in every process of the server; files beside it say what is wrong with those that decode.
+BROKEN = """
+import pathlib, sys
+wrong = pathlib.Path(__file__).parent
+if "sfllava_plugin.decoding_process" in sys.orig_argv:
+    if (wrong / "does not start").exists():
+        sys.modules["av"] = None
+    if (wrong / "has a bug").exists():
+        import av
+        av.open = lambda path: None
+"""
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +36,23 @@ def web(made):
 
 
 @pytest.fixture(scope="module")
-def server(made, tmp_path_factory):
+def scratch(tmp_path_factory):
+    """A folder for the server's log, its limits, and what is wrong with its decoders."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(made, scratch):
     """A server that may read the inputs and fetch from one domain, whose clients may say how videos are read."""
     arguments = ["--allowed-local-media-path", str(made), "--allowed-media-domains", "127.0.0.1"]
     arguments += ["--trust-request-mm-kwargs", "--enable-log-requests"]
     variables = {"VLLM_VIDEO_FETCH_TIMEOUT": "2", "VLLM_MEDIA_FETCH_MAX_RETRIES": "1"}
     variables |= {"VLLM_MAX_MEDIA_DOWNLOAD_SIZE_MB": "64"}
-    log = tmp_path_factory.mktemp("server") / "log"
-    with serve(NAME, *arguments, log=log, **variables) as url:
+    (scratch / "limits.yaml").write_text("limits: {decoders: 1, wait_seconds: 1, quick_seconds: 100}")
+    (scratch / "sitecustomize.py").write_text(BROKEN)
+    path = os.pathsep.join(filter(None, [str(scratch), os.environ.get("PYTHONPATH")]))
+    variables |= {"SFLLAVA_REGISTRY": str(scratch / "limits.yaml"), "PYTHONPATH": path}
+    with serve(NAME, *arguments, log=scratch / "log", **variables) as url:
         yield url
 
 
@@ -192,3 +217,91 @@ def test_a_client_that_goes_away(server, made, good, chat):
         with httpx.stream("POST", f"{server}/v1/chat/completions", json=body, timeout=60) as response:
             next(response.iter_lines())
     assert text_of(chat((made / "plain.mp4").as_uri())) == good.answer
+
+
+def decoders_of_server():
+    [server] = [child for child in psutil.Process().children() if "serve" in child.cmdline()]
+    return server, processes(server.pid)
+
+
+@pytest.fixture
+def wrong(scratch):
+    """wrong(what): from now on, every process that decodes is new, and that is wrong with it."""
+    told = []
+
+    def tell(what):
+        (scratch / what).touch()
+        told.append(scratch / what)
+        for process in decoders_of_server()[1]:
+            process.kill()
+
+    yield tell
+    for path in told:
+        path.unlink()
+    for process in decoders_of_server()[1]:
+        process.kill()
+
+
+def failed(response, status, words, log):
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error["code"] == status and re.search(words, error["message"])
+    assert ("retry-after" in response.headers) == (status == 503)
+    return log
+
+
+STREAMING = pytest.mark.parametrize("stream", [False, True])
+
+
+@pytest.mark.usefixtures("alive")
+@STREAMING
+def test_a_decoder_that_does_not_start_is_503(chat, made, scratch, wrong, stream):
+    wrong("does not start")
+    response = chat((made / "plain.mp4").as_uri() + "?", stream=stream)
+    failed(response, 503, "cannot read videos at the moment", scratch)
+    assert "import of av halted" in (scratch / "log").read_text()
+
+
+@pytest.mark.usefixtures("alive")
+@STREAMING
+def test_a_bug_is_500(chat, made, scratch, wrong, stream):
+    wrong("has a bug")
+    failed(chat(data_url((made / "vp8.webm").read_bytes()), stream=stream), 500, "a fault of this server", scratch)
+    assert "TypeError: <lambda>() got an unexpected keyword argument" in (scratch / "log").read_text()
+
+
+@pytest.mark.usefixtures("alive")
+@STREAMING
+def test_too_many_open_files_is_503(server, made, scratch, stream):
+    process, _ = decoders_of_server()
+    content = [
+        {"type": "video_url", "video_url": {"url": (made / "a.gif").as_uri()}},
+        {"type": "text", "text": "what?"},
+    ]
+    body = {"model": NAME, "messages": [{"role": "user", "content": content}], "stream": stream}
+    # Over a connection that is there: no other would be taken.
+    with httpx.Client(timeout=60) as client:
+        assert client.get(f"{server}/health").status_code == 200
+        before = process.rlimit(psutil.RLIMIT_NOFILE)
+        process.rlimit(psutil.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            response = client.post(f"{server}/v1/chat/completions", json=body)
+        finally:
+            process.rlimit(psutil.RLIMIT_NOFILE, before)
+    failed(response, 503, "cannot read videos at the moment", scratch)
+    assert "Too many open files" in (scratch / "log").read_text()
+
+
+@pytest.mark.usefixtures("alive")
+@STREAMING
+def test_decoders_that_are_busy_are_503(chat, made, scratch, stream):
+    assert text_of(chat(data_url((made / "plain.mp4").read_bytes())))
+    _, [decoder] = decoders_of_server()
+    decoder.suspend()
+    with ThreadPoolExecutor(2) as clients:
+        videos = [data_url((made / name).read_bytes() + bytes([stream])) for name in ("plain.mp4", "hevc.mp4")]
+        answers = as_completed([clients.submit(chat, url, stream=stream) for url in videos])
+        # One has the one decoder, which does not go on; the other waits.
+        failed(next(answers).result(), 503, "all decoders were busy for 1 seconds", scratch)
+        decoder.resume()
+        assert next(answers).result().status_code == 200
