@@ -1,4 +1,4 @@
-"""Open video files with PyAV, and read their packets.
+"""Open video files with the PyAV that is installed, if it is one that gives the right frames.
 
 Does not know which frames are wanted.
 """
@@ -14,11 +14,30 @@ from sfllava_plugin.decoders import DecodeError
 # Damaged videos make FFmpeg talk on stderr.
 av.logging.set_level(None)
 
+#: Whose frames the tests hold to be right. FFmpeg 8, in later ones, blends the colours of 10-bit video otherwise, and
+#: PyAV 18 loses frames of a cut MP4. As in pyproject.toml.
+SUPPORTED = "av>=15,<16"
+_SUPPORTED_MAJOR = "15"
+
 # The containers that are read, by FFmpeg's names: none that names other files, or the network.
 _CONTAINERS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,rm,mxf,dv,nut,"
     "ivf,obu,h264,hevc,m4v,h263,vc1,yuv4mpegpipe,wtv,gxf,jpeg_pipe,png_pipe,webp_pipe,apng"
 }
+
+
+class UnsupportedPyAV(RuntimeError):
+    """The installed PyAV gives wrong frames, or none: no video's fault."""
+
+
+def check_version() -> None:
+    """Refuse a PyAV whose frames the tests do not vouch for.
+
+    Raises:
+        UnsupportedPyAV: the message names the installed version, and one to install.
+    """
+    if av.__version__.partition(".")[0] != _SUPPORTED_MAJOR:
+        raise UnsupportedPyAV(f"PyAV {av.__version__} is installed; videos need another: pip install '{SUPPORTED}'")
 
 
 @contextmanager
@@ -30,7 +49,9 @@ def open_video(path: str, threads: ThreadType) -> Iterator[av.VideoStream]:
 
     Raises:
         DecodeError: there is no video in it; or it went wrong while it was open.
+        UnsupportedPyAV: no file can be read.
     """
+    check_version()
     try:
         # As options of its streams, too, they would crash PyAV 15 where streams are found late.
         with av.open(path, container_options=_CONTAINERS, metadata_errors="ignore") as container:
