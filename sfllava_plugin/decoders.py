@@ -7,7 +7,7 @@ or anything about models.
 
 Both readers (decord_reader.py, pyav_reader.py) have the same face: `name`, `count` (frames, as claimed), `fps`, and
 `frames(wanted)`, a generator over RGB uint8 arrays [H, W, 3]. A reader that cannot deliver raises DecodeError; one
-that finds its own count wrong corrects it and raises Miscount.
+that finds itself wrong about the video raises Miscount.
 """
 
 import math
@@ -25,7 +25,7 @@ class DecodeError(Exception):
 
 
 class Miscount(Exception):
-    """Fewer or more frames decode than the reader claimed; its `count` is right from now on."""
+    """What a reader took for granted is wrong, its `count` for one; choose the frames again by what it says now."""
 
 
 def looks_like_video(head: bytes) -> bool:

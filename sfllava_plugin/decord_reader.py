@@ -12,6 +12,10 @@ import numpy as np
 from sfllava_plugin.decoders import DecodeError, sane_fps
 from sfllava_plugin.pyav_reader import PyAVReader
 
+# All that decord is shown. Its FFmpeg is 4.1.6 of 2020: every decoder in it that may stay shut stays shut, and it may
+# open those of all tracks to find out what they are. The sound is that of nearly all videos.
+_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "mpeg4", "aac", "mp3", "opus", "vorbis"})
+
 # The boxes that an MP4 file begins with, behind their four bytes of length.
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 
@@ -34,17 +38,17 @@ class DecordReader:
 
     Args:
         path: absolute path of a file.
-        pyav: another reader of the same file, to be asked how long it is.
+        pyav: another reader of the same file, to be asked which codecs are in it and how long it is.
 
     Raises:
-        DecodeError: decord is not installed, cannot open it, or there is doubt.
+        DecodeError: decord is not installed, may not see it, cannot open it, or there is doubt.
     """
 
     name = "decord"
 
     def __init__(self, path: str, pyav: PyAVReader):
         decord = _decord()
-        if decord is None or not _has_index(path) or pyav.count > _DECORD_MAX_FRAMES:
+        if decord is None or pyav.count > _DECORD_MAX_FRAMES or not (pyav.codecs <= _CODECS and _has_index(path)):
             raise DecodeError("not for decord")
         try:
             # Any frame that decord had to make up is an error; 0 would mean no limit.

@@ -176,7 +176,7 @@ def _sample(reader, name: str, num_frames: int, image_size: int) -> Video:
         indices = sample_indices(reader.count, num_frames)
         try:
             frames = _assemble(reader.frames, indices, image_size, name)
-        except Miscount:  # at most once: then the count is known
+        except Miscount:  # a few times at most: each leaves one thing less to be wrong about
             continue
         return Video(frames, tuple(indices), reader.count, reader.fps, reader.name)
     raise DecodeError("no frame")

@@ -6,32 +6,19 @@ On every healthy clip tried, PyAV's frames are decord's bit for bit. Does not kn
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
-from av.video.reformatter import ColorRange, Colorspace
 
+from sfllava_plugin import pyav_passages
 from sfllava_plugin.decoders import DecodeError, Miscount, sane_fps
-
-# Damaged videos make FFmpeg talk on stderr.
-av.logging.set_level(None)
-
-# The containers that are read, by FFmpeg's names: none that names other files, or the network.
-_CONTAINERS = {
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,gif,ogg,rm,mxf,dv,nut,"
-    "ivf,obu,h264,hevc,m4v,h263,vc1,yuv4mpegpipe,wtv,gxf,jpeg_pipe,png_pipe,webp_pipe,apng"
-}
+from sfllava_plugin.packet_index import Passage
+from sfllava_plugin.pyav_colours import to_rgb
+from sfllava_plugin.pyav_file import codecs, open_video, packets
 
 # Threads share the work on one frame, and the frames come one after the other.
 _WITHIN_A_FRAME = ThreadType.SLICE
-
-# What a frame says whose colours nobody described, and the matrix of RGB, in FFmpeg's numbers (AVCOL_SPC).
-_UNSPECIFIED, _RGB = 2, 0
-
-# Formats whose values go from 0 to 255 whatever the video says, as FFmpeg takes them: JPEG's, and gray ones.
-_FULL_RANGE = ("yuvj", "gray", "ya")
 
 
 class _BrokenPacket(Exception):
@@ -39,12 +26,15 @@ class _BrokenPacket(Exception):
 
 
 class PyAVReader:
-    """Reads a video from its first frame to its last: slow in a long video, exact in every one.
+    """Reads what is needed of a long video with sound times, and all of any other: exact in every one.
 
     Packets that cannot be decoded are passed over, as players do.
 
     Args:
         path: absolute path of a file.
+
+    Attributes:
+        codecs: those of all tracks, by FFmpeg's names.
 
     Raises:
         DecodeError: there is no video in it.
@@ -54,9 +44,10 @@ class PyAVReader:
 
     def __init__(self, path: str):
         self._path = path
-        self._counted = False
+        self._indexed = self._counted = False
         self._threads = ThreadType.AUTO
-        with self._open() as stream:
+        with open_video(path, self._threads) as stream:
+            self.codecs = codecs(stream)
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
             self.fps = sane_fps(float(stream.average_rate or stream.guessed_rate or 0))
             # Unknown counts are 0; any claim will do, since frames() puts it right.
@@ -64,43 +55,53 @@ class PyAVReader:
         if self.width < 1 or self.height < 1:
             raise DecodeError("no frame size")
 
-    @contextmanager
-    def _open(self) -> Iterator[av.VideoStream]:
-        """Its first video stream; what goes wrong while it is open is a DecodeError."""
-        try:
-            # As options of its streams, too, they would crash PyAV 15 where streams are found late.
-            with av.open(self._path, container_options=_CONTAINERS, metadata_errors="ignore") as container:
-                if not container.streams.video:
-                    raise DecodeError("no video in it")
-                stream = container.streams.video[0]
-                if stream.codec_context is None:
-                    raise DecodeError("a codec that nobody knows")
-                stream.thread_type = self._threads
-                yield stream
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError("PyAV cannot read it") from error
-
     def has_frame_at(self, seconds: float) -> bool:
         """Whether the video lasts that long. Costs a seek, and decoding from a key frame."""
-        with self._open() as stream:
+        with open_video(self._path, self._threads) as stream:
             stream.container.seek(int(seconds * av.time_base))
             stream.thread_type = _WITHIN_A_FRAME
             return any(frame.time is not None and frame.time >= seconds - 1e-3 for frame in _decode(stream))
 
     def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yields the frames numbered `wanted` (rising), then walks on to the end to check `count`.
+        """Yields the frames numbered `wanted` (rising), and checks `count`.
 
         Raises:
             Miscount: `count` was wrong and is now right, or frames were lost that can be had; choose them again.
             DecodeError: the second walk went otherwise than the first.
         """
+        if not self._indexed:
+            self._read_index()
+        passages = pyav_passages.plan(self._index, wanted) if self._index else None
+        return self._pick(wanted, passages) if passages else self._walk(wanted)
+
+    def _read_index(self) -> None:
+        with open_video(self._path, self._threads) as stream:
+            self._index, self._indexed = pyav_passages.index_packets(stream), True
+        if self._index and len(self._index) != self.count:
+            self.count = len(self._index)
+            raise Miscount
+
+    def _pick(self, wanted: Sequence[int], passages: list[Passage]) -> Iterator[np.ndarray]:
+        """Decode some passages of the video."""
+        asked = set(wanted)
+        try:
+            with open_video(self._path, self._threads) as stream:
+                for number, frame in pyav_passages.decode(stream, self._index, passages):
+                    if number in asked:
+                        yield to_rgb(frame)
+        except pyav_passages.DoubtError:
+            self._index = None
+            raise Miscount from None
+
+    def _walk(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """Decode the video from its first frame to its last, or once the frames are counted to the last wanted."""
         left, seen = deque(wanted), 0
         try:
-            with self._open() as stream:
+            with open_video(self._path, self._threads) as stream:
                 for frame in _decode(stream):
                     if left and seen == left[0]:
                         left.popleft()
-                        yield _to_rgb(frame)
+                        yield to_rgb(frame)
                     seen += 1
                     if self._counted and not left:
                         return
@@ -126,7 +127,7 @@ def _decode(stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     Raises:
         _BrokenPacket: there is one, and frames are decoded side by side.
     """
-    for packet in _packets(stream):
+    for packet in packets(stream):
         try:
             frames = stream.decode(packet)
         except av.FFmpegError as error:
@@ -134,36 +135,3 @@ def _decode(stream: av.VideoStream) -> Iterator[av.VideoFrame]:
                 raise _BrokenPacket from error
             continue
         yield from frames
-
-
-def _packets(stream: av.VideoStream) -> Iterator[av.Packet | None]:
-    """The packets, and None at the end, at which the decoder gives what it still holds."""
-    packets = stream.container.demux(stream)
-    while True:
-        try:
-            yield next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError:  # as good as the end
-            yield None
-            return
-
-
-def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """A frame as it is meant to be seen: the right way up, with the colours that the video's own matrix gives.
-
-    PyAV by itself takes every matrix for that of standard definition; decord does not.
-    """
-    if frame.format.is_rgb or "pal8" in frame.format.name:
-        picture = frame.to_ndarray(format="rgb24")
-    else:
-        full_range = frame.format.name.startswith(_FULL_RANGE) or frame.color_range == ColorRange.JPEG
-        picture = frame.reformat(
-            format="rgb24",
-            src_colorspace=Colorspace.ITU601 if frame.colorspace == _UNSPECIFIED else frame.colorspace,
-            # There is none in RGB; one that is not the source's makes PyAV look at the source's.
-            dst_colorspace=_RGB,
-            src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-        ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90)) if frame.rotation else picture

@@ -85,14 +85,15 @@ def test_decord_and_pyav_show_the_same_colours(tmp_path, with_decord, monkeypatc
 
 
 @pytest.mark.parametrize("pixels", ["gray", "gray10le", "ya8", "yuva444p"])
-def test_decord_and_pyav_show_the_same_grays(tmp_path, with_decord, monkeypatch, pixels):
+def test_pyav_shows_the_grays_that_decord_would(tmp_path, with_decord, pixels):
+    import decord
+
     path = tmp_path / "a.mkv"
     encode(path, noise(6), "ffv1", pixels)
-    fast = read_video(path, num_frames=6, image_size=64)
-    monkeypatch.setattr(decord_reader, "_decord", lambda: None)
-    slow = read_video(path, num_frames=6, image_size=64)
-    assert (fast.decoder, slow.decoder) == ("decord", "pyav")
-    np.testing.assert_array_equal(fast.frames, slow.frames)
+    reader = decord.VideoReader(str(path))
+    video = read_video(path, num_frames=6, image_size=64)
+    assert video.decoder == "pyav"
+    check_sampled(video, [reader[number].asnumpy() for number in range(6)], 6, 64)
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
@@ -194,8 +195,71 @@ def test_decord_is_kept_from_containers_without_an_index(tmp_path, with_decord, 
     for i in range(20):
         writer.write(np.full((48, 64, 3), 8 * i, np.uint8))
     writer.release()
-    monkeypatch.setattr("decord.VideoReader", lambda *_args, **_kwargs: pytest.fail("opened"))
+    never_open_decord(monkeypatch)
     check_sampled(read_video(path, num_frames=5, image_size=16), decode_all(path), 5, 16)
+
+
+def never_open_decord(monkeypatch):
+    monkeypatch.setattr("decord.VideoReader", lambda *_args, **_kwargs: pytest.fail("opened"))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels"),
+    [
+        (".mp4", "libsvtav1", "yuv420p"),
+        (".mp4", "mpeg2video", "yuv420p"),
+        (".mkv", "mpeg2video", "yuv420p"),
+        (".avi", "mjpeg", "yuvj420p"),
+        (".mov", "mjpeg", "yuvj420p"),
+        (".mkv", "mjpeg", "yuvj420p"),
+        (".avi", "ffv1", "yuv420p"),
+        (".mkv", "ffv1", "yuv420p"),
+        (".avi", "huffyuv", "rgb24"),
+        (".avi", "rawvideo", "bgr24"),
+        (".avi", "msmpeg4v3", "yuv420p"),
+        (".avi", "flv1", "yuv420p"),
+        (".mov", "prores_ks", "yuv422p10le"),
+        (".mov", "qtrle", "argb"),
+        (".mov", "png", "rgb24"),
+        (".avi", "wmv2", "yuv420p"),
+    ],
+)
+def test_decord_is_kept_from_other_codecs(tmp_path, with_decord, monkeypatch, suffix, codec, pixels):
+    path = tmp_path / f"a{suffix}"
+    encode(path, noise(4, 6, 9).repeat(16, 1).repeat(16, 2), codec, pixels, rate=25)
+    never_open_decord(monkeypatch)
+    video = read_video(path, num_frames=4, image_size=16)
+    assert (video.decoder, video.total_frames) == ("pyav", 4)
+
+
+@pytest.mark.parametrize("how", [{"twice": "ffv1"}, {"audio": "pcm_s16le"}])
+def test_decord_is_kept_from_other_codecs_in_any_track(tmp_path, with_decord, monkeypatch, how):
+    path = tmp_path / "a.mkv"
+    encode(path, noise(4), **how)
+    never_open_decord(monkeypatch)
+    assert read_video(path, num_frames=4, image_size=16).decoder == "pyav"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", "libx264"),
+        ("a.avi", "mpeg4"),
+        ("a.mkv", "libx265"),
+        ("a.webm", "libvpx"),
+        ("a.webm", "libvpx-vp9"),
+        ("a.mp4", "mpeg4"),
+    ],
+)
+def test_decord_reads_the_codecs_that_it_may(tmp_path, with_decord, name, codec):
+    path = tmp_path / name
+    encode(path, noise(4), codec)
+    assert read_video(path, num_frames=4, image_size=16).decoder == "decord"
+
+
+def test_decord_reads_video_with_sound(tmp_path, with_decord):
+    encode(tmp_path / "a.mp4", noise(4), audio=True)
+    assert read_video(tmp_path / "a.mp4", num_frames=4, image_size=16).decoder == "decord"
 
 
 def test_a_decord_bridge_set_by_others_does_no_harm(bikes, with_decord, monkeypatch):

@@ -104,3 +104,36 @@ def check_sampled(video, source_frames, wanted, size) -> None:
 def read_any(source, **settings):
     """Bytes are read in another process only."""
     return (read_video if isinstance(source, (str, os.PathLike)) else decoding.read_video)(source, **settings)
+
+
+def repeat(source, target, times: int) -> None:
+    """A video whose packets are those of another, over and over."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as out:
+        stream = given.streams.video[0]
+        packets = [(bytes(packet), packet) for packet in given.demux(stream) if packet.dts is not None]
+        length = round(len(packets) / stream.average_rate / stream.time_base)
+        copy = out.add_stream_from_template(stream, opaque=True)
+        for number in range(times):
+            for data, packet in packets:
+                again = av.Packet(data)
+                again.stream, again.time_base = copy, stream.time_base
+                again.pts, again.dts = packet.pts + number * length, packet.dts + number * length
+                again.duration, again.is_keyframe = packet.duration, packet.is_keyframe
+                out.mux(again)
+
+
+def describe_twice(mp4: bytes) -> bytes:
+    """The mp4, its index before its data, with a second description of its samples, which none of them has."""
+    table = mp4.index(b"stsd")
+    (size,) = struct.unpack_from(">I", mp4, table + 12)
+    data = bytearray(mp4)
+    struct.pack_into(">I", data, table + 8, 2)
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+        place = data.index(box) - 4
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + size)
+    offsets = data.index(b"stco")
+    for number in range(struct.unpack_from(">I", data, offsets + 8)[0]):
+        place = offsets + 12 + 4 * number
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + size)
+    entry = bytes(data[table + 12 : table + 12 + size])
+    return bytes(data[: table + 12]) + entry + bytes(data[table + 12 :])

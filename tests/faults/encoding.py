@@ -20,16 +20,17 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
 
     Args:
         how: ``container`` (by default the suffix's) with its ``movflags``, ``times`` of the frames in sixteenths of a
-            second, ``rate``, ``audio`` (True to have a silent track before the picture's), ``twice`` (a second, black
-            track), ``matrix`` (of the colours, FFmpeg's number), and options of the codec.
+            second, ``rate``, ``audio`` (True or a codec: a silent track before the picture's), ``twice`` (True or a
+            codec: a second, black track), ``matrix`` (of the colours, FFmpeg's number), and options of the codec.
     """
     container, movflags = how.pop("container", None), how.pop("movflags", None)
     times, audio, twice = how.pop("times", None), how.pop("audio", False), how.pop("twice", False)
     rate = how.pop("rate", RATE)
     options = {"movflags": movflags} if movflags else {}
     with av.open(str(path), "w", format=container, options=options) as out:
-        sound = out.add_stream("aac", rate=8000) if audio else None
-        streams = [_stream(out, codec, pixels, frames, rate, dict(how)) for _ in range(1 + twice)]
+        sound = out.add_stream("aac" if audio is True else audio, rate=8000) if audio else None
+        tracks = [codec, codec if twice is True else twice] if twice else [codec]
+        streams = [_stream(out, track, pixels, frames, rate, dict(how)) for track in tracks]
         if sound:
             _silence(out, sound, len(frames) / rate)
         for number, picture in enumerate(frames):
@@ -44,7 +45,7 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
 
 def _stream(out, codec, pixels, frames, rate, options):
     matrix = options.pop("matrix", None)
-    options = {key: str(value) for key, value in options.items()} | _SILENT.get(codec, {})
+    options = _SILENT.get(codec, {}) | {key: str(value) for key, value in options.items()}
     stream = out.add_stream(codec, rate=rate, options=options)
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = pixels
