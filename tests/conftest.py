@@ -30,20 +30,28 @@ settings.register_profile("random", deadline=None)
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
-from examples.random_checkpoint import SMALL, write_checkpoint  # noqa: E402
 from sfllava_plugin import decord_reader  # noqa: E402
+from tests import without_torch  # noqa: E402
 from tests.videos import CLIPS  # noqa: E402
+
+collect_ignore = without_torch.FILES
+pytest_collection_modifyitems = without_torch.deselect
+pytest_terminal_summary = without_torch.report
 
 
 @pytest.fixture(scope="session")
 def small_hf(tmp_path_factory) -> Path:
     """A vicuna checkpoint with random weights, as the llava-hf repositories have it: a grid of 6x6 patches."""
+    from examples.random_checkpoint import SMALL, write_checkpoint
+
     return write_checkpoint(tmp_path_factory.mktemp("small-hf"), geometry=SMALL)
 
 
 @pytest.fixture(scope="session")
 def small_original(tmp_path_factory) -> Path:
     """The same weights as the liuhaotian repositories have them."""
+    from examples.random_checkpoint import SMALL, write_checkpoint
+
     return write_checkpoint(tmp_path_factory.mktemp("small-original"), geometry=SMALL, layout="original")
 
 
