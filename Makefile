@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer; the first call makes the environment.
+# `make demo` and `make test` need nothing but Python 3.11, 3.12 or 3.13; the first call makes the environment.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test doors faults lint bench surfaces lock clean
+.PHONY: demo test doors faults pure resolve lint bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
@@ -24,6 +24,14 @@ doors: $(READY)
 faults: $(READY)
 	$(BIN)/python -m pytest tests/faults
 
+# The part that needs no vLLM, in an environment of its own: make pure PYTHON=python3.13
+pure:
+	packaging/pure $(PYTHON)
+
+# What `pip install` brings on each Python is what the tests run with, and a wheel holds everything.
+resolve: $(READY)
+	$(BIN)/python -m pytest -m network tests/packaging
+
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -34,24 +42,25 @@ bench: $(READY)
 surfaces: $(READY)
 	$(BIN)/python -m tests.vllm_surfaces 0.33.0
 
-# The CPU build of torch comes from where pip is told to look, or from where uv knows it to be.
+# PyPI's own torch is the last resort: it works on a CPU as well.
 $(READY): pyproject.toml requirements/cpu.lock packaging/vllm-name/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' \
-	  || (echo "$(PYTHON) is older than 3.11: name another with make PYTHON=python3.11"; exit 1)
+	@$(PYTHON) packaging/check_python.py
 	@echo "Making the environment in $(VENV)/ (a few minutes, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0+cpu 2>/dev/null \
-	  || $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend cpu torch==2.13.0
+	@packaging/cpu_torch $(BIN) || (echo "No CPU build of torch for this Python is within reach: taking the one for CUDA, 3 GB"; \
+	  $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements/cpu.lock torch)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements/cpu.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps ./packaging/vllm-name --editable .
 	@touch $@
 
-# Where pip's links for the CPU torch are not uv's: make lock UV_FIND_LINKS=...
+# Keeps every pin that the bounds allow; make lock LOCK=--upgrade takes the newest. It locks for the oldest Python, and
+# `make resolve` says whether the others take the same.
 lock:
-	$(BIN)/uv pip compile pyproject.toml --quiet --no-header --no-annotate --no-emit-find-links \
+	$(BIN)/uv pip compile pyproject.toml --quiet --no-header --no-annotate $(LOCK) \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  --extra cpu --extra eval --extra ray --extra dev --override requirements/overrides.txt \
 	  -o requirements/cpu.lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV)*

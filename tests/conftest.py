@@ -31,7 +31,12 @@ settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
 from sfllava_plugin import decord_reader  # noqa: E402
+from tests import without_torch  # noqa: E402
 from tests.videos import CLIPS  # noqa: E402
+
+collect_ignore = without_torch.FILES
+pytest_collection_modifyitems = without_torch.deselect
+pytest_terminal_summary = without_torch.report
 
 
 @pytest.fixture(scope="session")

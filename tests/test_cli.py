@@ -11,7 +11,6 @@ from unittest.mock import patch
 import pytest
 
 import sfllava_plugin
-from examples.random_checkpoint import SMALL, write_checkpoint
 from sfllava_plugin.cli import main
 
 COMMAND = Path(sys.executable).with_name("sfllava")
@@ -20,6 +19,8 @@ PACKAGE = Path(sfllava_plugin.__file__).parent
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
+    from examples.random_checkpoint import SMALL, write_checkpoint
+
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "my-llava", family="qwen", geometry=SMALL)
 
 

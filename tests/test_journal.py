@@ -80,4 +80,4 @@ def test_a_run_is_its_model_its_settings_and_its_versions(tmp_path):
     assert before != describe(tmp_path, {"dtype": "bfloat16"})
     (tmp_path / "model.safetensors").write_bytes(b"others.")
     assert before != describe(tmp_path, {"dtype": "float32"})
-    assert before["versions"]["torch"] != "absent"
+    assert before["versions"]["transformers"] != "absent"
