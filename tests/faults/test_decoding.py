@@ -18,6 +18,7 @@ from sfllava_plugin.decoding import read_video
 from sfllava_plugin.faults import DecoderUnavailable
 from sfllava_plugin.frames import VideoError
 from sfllava_plugin.limits import Limits
+from tests.decoder_programs import decoders, end_all, looking_at, processes
 from tests.faults.encoding import encode
 
 
@@ -34,15 +35,7 @@ def expected(plain):
 @pytest.fixture(autouse=True)
 def fresh():
     """No process left from another test."""
-    for process in processes():
-        process.kill()
-        process.wait()
-
-
-def processes(of=None):
-    """The decoding processes of a process, of this one by default."""
-    children = psutil.Process(of).children()
-    return [child for child in children if "sfllava_plugin.decoding_process" in child.cmdline()]
+    end_all()
 
 
 def read(path, **limits):
@@ -86,22 +79,11 @@ def test_a_process_that_dies_is_replaced(plain, expected, ending):
     assert len(processes()) == 1
 
 
-def with_decoder(what: str) -> str:
-    """A program like decoding_process.py, in which ``what`` is done when a video is first looked at."""
-    return (
-        "import ctypes, runpy, sfllava_plugin.frames\n"
-        f"sfllava_plugin.frames._check_file = lambda *given: {what}\n"
-        "runpy.run_module('sfllava_plugin.decoding_process', run_name='__main__')\n"
-    )
-
-
-def test_a_video_that_crashes_a_new_process_is_to_blame(plain, expected, monkeypatch):
+def test_a_video_that_crashes_a_new_process_is_to_blame(plain, expected):
     # A real crash: something is read from nowhere.
-    start, crashing = subprocess.Popen, with_decoder("ctypes.string_at(0)")
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess, "Popen", lambda call, **how: start([call[0], "-c", crashing, *call[4:]], **how))
-        with pytest.raises(VideoError, match=r"plain.mp4 crashes the decoder; convert it"):
-            read(plain)
+    crashed = pytest.raises(VideoError, match=r"plain.mp4 crashes the decoder; convert it")
+    with decoders(looking_at("ctypes.string_at(0)")), crashed:
+        read(plain)
     same(read(plain), expected)
 
 
@@ -174,14 +156,13 @@ def test_nothing_is_left_when_the_program_ends(plain, ending):
 
 def test_an_orphan_that_hangs_ends_by_itself(plain):
     """The program is killed while its decoder, outside of Python, does not come back."""
-    hanging = with_decoder("ctypes.CDLL(None).sleep(1000)")
-    program = f"""
-import subprocess, sys
+    program = """
+import sys
 from sfllava_plugin import decoding
 from sfllava_plugin.limits import Limits
-start = subprocess.Popen
-subprocess.Popen = lambda call, **how: start([call[0], "-c", {hanging!r}, *call[4:]], **how)
-decoding.read_video(sys.argv[1], num_frames=1, image_size=8, limits=Limits(decode_seconds=3))
+from tests.decoder_programs import decoders, looking_at
+with decoders(looking_at("ctypes.CDLL(None).sleep(1000)")):
+    decoding.read_video(sys.argv[1], num_frames=1, image_size=8, limits=Limits(decode_seconds=3))
 """
     parent = subprocess.Popen([sys.executable, "-c", program, plain], stderr=subprocess.DEVNULL)
     while not (children := psutil.Process(parent.pid).children()):
@@ -206,9 +187,7 @@ def test_an_interrupt_while_waiting_leaves_a_process_that_works(plain, expected)
     same(read(plain), expected)
 
 
-def test_a_process_that_cannot_start_says_why(plain, monkeypatch, capfd):
-    start, broken = subprocess.Popen, "import nothing_like_it"
-    monkeypatch.setattr(subprocess, "Popen", lambda call, **how: start([call[0], "-c", broken], **how))
-    with pytest.raises(DecoderUnavailable, match="did not start"):
+def test_a_process_that_cannot_start_says_why(plain, capfd):
+    with decoders("import nothing_like_it"), pytest.raises(DecoderUnavailable, match="did not start"):
         read(plain)
     assert "nothing_like_it" in capfd.readouterr().err
