@@ -43,7 +43,7 @@ def read(source, **limits):
 @pytest.mark.parametrize(
     ("before", "cause"),
     [
-        (OTHER_PYAV, r"TypeError: .*'metadata_errors' \(pyav_reader.py, line \d+\)"),
+        (OTHER_PYAV, r"TypeError: .*'metadata_errors' \(pyav_\w+.py, line \d+\)"),
         (f"{CHECK} nothing_like_it", "NameError: "),
         (f"{CHECK} {{}}[given]", "KeyError: "),
         (f"{CHECK} given.nothing", "AttributeError: "),
