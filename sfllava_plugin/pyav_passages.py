@@ -1,7 +1,7 @@
 """Frames by number out of those passages of a video that hold them, with PyAV: fast in long videos, or in doubt.
 
-Packets between the passages are read but not decoded: a seek would be faster still, and lands where the container's
-index, which may be wrong or missing, says. Does not know which frames are wanted or why.
+Packets between the passages are read and not decoded. A seek would be little faster, and go where the container's index
+says, which may be wrong or missing. Does not know which frames are wanted or why.
 """
 
 from collections import deque
@@ -75,12 +75,13 @@ def decode(
         run = islice(demuxed, passage.first - position, passage.last + 1 - position)
         position = passage.last + 1
         yield from _check(_decode_alone(stream, run, passage), index, passage, gaps=_can_skip(stream))
+        deque(run, maxlen=0)  # what was not needed after all
 
 
 def _check(
     frames: Iterable[av.VideoFrame], index: PacketIndex, passage: Passage, gaps: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """The wanted ones of a passage's frames; without `gaps`, every frame from the first to the last wanted is due."""
+    """The wanted ones of a passage's frames. Only with `gaps` may others be missing, but for the first."""
     left, due = deque(passage.wanted), passage.start
     for frame in frames:
         number = index.number_at(frame.pts)
@@ -101,8 +102,9 @@ def _check(
 
 
 def _decode_alone(stream: av.VideoStream, run: Iterable[av.Packet | None], passage: Passage) -> Iterator[av.VideoFrame]:
-    """All frames that come of a passage's packets, but for those that neither it nor another frame needs."""
+    """The frames of a passage's packets, without some that neither it nor another frame needs."""
     decoder = stream.codec_context
+    decoder.flush_buffers()
     needed = {passage.first, *passage.holding}
     try:
         for position, packet in enumerate(run, passage.first):
@@ -112,10 +114,8 @@ def _decode_alone(stream: av.VideoStream, run: Iterable[av.Packet | None], passa
         yield from stream.decode(None)
     except av.FFmpegError as error:
         raise DoubtError from error
-    finally:
-        decoder.flush_buffers()
 
 
 def _can_skip(stream: av.VideoStream) -> bool:
-    """Whether each packet says if others need its frame: in HEVC and VP9 it does not say all."""
+    """Whether a packet tells its decoder that no other frame needs its own. What HEVC's tell is not the whole truth."""
     return stream.codec_context.codec.canonical_name == "h264"
