@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -51,10 +52,28 @@ def main(given: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="sfllava-benchmark-") as folder:
         # The prepared model directory goes the way of its checkpoint.
         os.environ["SFLLAVA_CACHE"] = f"{folder}/cache"
-        _run(options, Path(folder))
+        report = {"stages": [], "jobs": [], "settings": {name: getattr(options, name) for name in _SETTINGS}}
+        try:
+            _measure(options, Path(folder), report)
+        except KeyboardInterrupt:
+            print("benchmarks: stopped; this is what was measured", file=sys.stderr)
+            _show(options, report)
+            raise SystemExit(130) from None
+        _show(options, report)
 
 
-def _run(options: argparse.Namespace, folder: Path) -> None:
+def _show(options: argparse.Namespace, report: dict) -> None:
+    from benchmarks.report import plot, show, write
+
+    show(report)
+    if options.json:
+        write(report, options.json)
+    if options.plot and report["jobs"]:
+        plot(report, options.plot)
+
+
+def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
+    """Fill ``found`` with numbers as they are measured."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # vLLM's, about torch
     # First: it sets what vLLM reads when it is imported.
     from benchmarks.ours import OurModel  # isort: skip
@@ -62,43 +81,48 @@ def _run(options: argparse.Namespace, folder: Path) -> None:
 
     from benchmarks import inputs, jobs, report, stages
     from benchmarks.plain import PlainModel
+    from benchmarks.progress import Progress
     from benchmarks.timing import measure
     from examples.random_checkpoint import write_checkpoint
 
     geometry, dtype = inputs.GEOMETRIES[options.geometry], getattr(torch, options.dtype)
-    results, video = [], None
     checkpoint = str(write_checkpoint(folder / "checkpoint", geometry=geometry, dtype=dtype))
     # Before the engine starts: on a CPU it ties this process to its cores, and a server decodes in another process.
     videos = inputs.videos(folder, options.video)
-    for name, path in videos.items():
-        stage, video = stages.decoding(name, path, geometry.image_size)
-        results.append(measure(stage, options.repeats))
+    with Progress(len(videos) + stages.OF_THE_MODEL + jobs.count(options)) as progress:
 
-    clips = inputs.clips(path, folder / "clips", max(options.videos))
-    # Before the model's stages are timed: starting the engine decides how many threads there are.
-    ours = OurModel(checkpoint, options.dtype)
-    other = PlainModel(checkpoint, ours.device, dtype)
-    host = report.machine(ours.device)
-    for stage in stages.model_stages(ours, other, video, geometry, options.tokens):
-        results.append(measure(stage, options.repeats))
+        def measured(stage):
+            progress.begin(stage.name)
+            result = measure(stage, options.repeats)
+            found["stages"].append(report.as_dict(result))
+            progress.done(str(result))
+            return result
 
-    tower = next(result for result in results if "gemm" in result.seconds)
-    measured = {
-        "stages": [report.as_dict(result) for result in results],
-        "gflops": stages.gflops(tower, video, geometry),
-        "jobs": [
-            vars(timing) | {"busy": timing.busy}
-            for timing in jobs.timings(ours, other, clips, options, geometry.image_size)
-        ],
-        "peak_gigabytes": report.peak_gigabytes(ours.device),
-        "settings": {name: getattr(options, name) for name in _SETTINGS},
-        "machine": host,
-    }
-    report.show(measured)
-    if options.json:
-        report.write(measured, options.json)
-    if options.plot:
-        report.plot(measured, options.plot)
+        for name, path in videos.items():
+            stage, video = stages.decoding(name, path, geometry.image_size)
+            measured(stage)
+
+        progress.begin("starting the engine")
+        clips = inputs.clips(path, folder / "clips", max(options.videos))
+        # Before the model's stages are timed: starting the engine decides how many threads there are.
+        ours = OurModel(checkpoint, options.dtype, inside=True)
+        other = PlainModel(checkpoint, ours.device, dtype)
+        found["machine"] = report.machine(ours.device)
+        results = [measured(stage) for stage in stages.model_stages(ours, other, video, geometry, options.tokens)]
+        tower = next(result for result in results if "gemm" in result.seconds)
+        found["gflops"] = stages.gflops(tower, video, geometry)
+
+        if torch.accelerator.is_available():
+            # The jobs run as users' do: with the engine in a process of its own.
+            progress.begin("starting the engine again")
+            ours.close()
+            ours = OurModel(checkpoint, options.dtype, inside=False)
+        progress.begin("many questions")
+        for timing in jobs.timings(ours, other, clips, options, geometry.image_size):
+            found["jobs"].append(vars(timing) | {"busy": timing.busy})
+            progress.done(str(timing))
+            found["peak_gigabytes"] = report.peak_gigabytes(ours.device)
+            found["disturbance"] = progress.disturbance
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import torch
 from benchmarks import plain
 from benchmarks.ours import OurModel
 from benchmarks.timing import Clock, now
-from benchmarks.watch import DECODING, ENGINE, GENERATION, PREFILL, TOWER, PeakMemory, watched
+from benchmarks.watch import DECODING, ENGINE, GENERATION, PREFILL, TOWER, WAYS, PeakMemory, watched
 from sfllava_plugin.engine.questions import Answer, Question
 
 #: About what an answer in the benchmarks' style takes.
@@ -54,10 +54,21 @@ class Timing:
     stages: dict[str, float]
     gigabytes: float
 
+    def __str__(self) -> str:
+        job = f"{self.videos} videos x {self.questions} questions"
+        return f"{job}, {self.way}: {self.seconds:.2f} s a question ({self.asked} asked)"
+
     @property
-    def busy(self) -> float:
-        """The share of the time in which the engine worked."""
+    def busy(self) -> float | None:
+        """The share of the time in which the engine worked; None if nobody saw into it."""
+        if not any(stage in self.stages for stage in ENGINE):
+            return None
         return sum(self.stages.get(stage, 0.0) for stage in ENGINE) / (self.seconds * self.asked)
+
+
+def count(options) -> int:
+    """How many timings `timings` yields."""
+    return len(WAYS) * len(options.questions) * len(options.videos)
 
 
 def timings(ours: OurModel, other: plain.PlainModel, videos: list[str], options, image_size: int) -> Iterator[Timing]:

@@ -1,10 +1,11 @@
-"""Our side: an engine in this process, asked the way the runner asks it."""
+"""Our side: an engine, asked the way the runner asks it."""
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# One process, so that the model can be called alone. Threads are not bound: the plain side uses the same ones.
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+# Threads are not bound: the plain side uses the same ones.
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -20,16 +21,21 @@ from sfllava_plugin.frames import Video, read_video
 FRAMES = 50
 QUESTION = "What happens in the video?"
 _KEY = "benchmark"
+_MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
 class OurModel:
-    """The runner's engine, and the model inside it.
+    """The runner's engine, and the model inside it where that is in this process.
+
+    Args:
+        inside: start the engine in this process, so that parts of the model can be called alone; otherwise it is where
+            vLLM puts it, on an accelerator in a process of its own.
 
     The engine is asked with the video's identifier instead of its frames: decoding, processing and encoding are done
     once, by `remember`, and are in no time after it.
     """
 
-    def __init__(self, checkpoint: str, dtype: str):
+    def __init__(self, checkpoint: str, dtype: str, *, inside: bool):
         settings = {
             "dtype": dtype,
             "kv_cache_memory_bytes": 2**30,
@@ -37,10 +43,13 @@ class OurModel:
             # Compiling takes a minute on a CPU; elsewhere the engine's own default is what runs.
             "enforce_eager": not torch.accelerator.is_available(),
         }
-        self.runner = Runner(checkpoint, settings)
+        with _process_of_its_own(False if inside else None):
+            self.runner = Runner(checkpoint, settings)
         self._engine = self.runner.engine
-        [self.model] = self._engine.apply_model(lambda model: model)
-        self.device = next(self.model.parameters()).device
+        self.model = self._engine.apply_model(lambda model: model)[0] if inside else None
+        self.device = torch.device("cpu")
+        if torch.accelerator.is_available():
+            self.device = torch.accelerator.current_accelerator()
         self.dtype = getattr(torch, dtype)
         self._indices: dict[str, list[int]] = {}
         self._tokenizer = self._engine.get_tokenizer()
@@ -74,6 +83,10 @@ class OurModel:
         output = self._ask(None, tokens + 1)
         times = output.metrics
         return (times.last_token_ts - times.first_token_ts) / tokens, list(output.outputs[0].token_ids)
+
+    def close(self) -> None:
+        """Shut the engine down."""
+        self.runner.close()
 
     def forget(self) -> None:
         """Empty every cache."""
@@ -114,3 +127,17 @@ class OurModel:
         }
         [output] = self._engine.generate(request, sampling, use_tqdm=False)
         return output
+
+
+@contextmanager
+def _process_of_its_own(wanted: bool | None) -> Iterator[None]:
+    """Say whether the engine gets one; None leaves it to vLLM and the user."""
+    before = os.environ.get(_MULTIPROCESSING)
+    if wanted is not None:
+        os.environ[_MULTIPROCESSING] = str(int(wanted))
+    try:
+        yield
+    finally:
+        os.environ.pop(_MULTIPROCESSING, None)
+        if before is not None:
+            os.environ[_MULTIPROCESSING] = before

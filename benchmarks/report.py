@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.progress import disturbed
 from benchmarks.timing import Result
-from benchmarks.watch import DECODING, ENGINE, PREPROCESSING
+from benchmarks.watch import DECODING, ENGINE, PREPROCESSING, WAYS
 
 _PACKAGES = ("torch", "vllm", "transformers", "decord", "opencv-python-headless", "Pillow")
 
@@ -58,19 +60,25 @@ def show(report: dict) -> None:
         )
     console = Console(width=120) if not Console().is_terminal else Console()
     console.print(table)
-    console.print(_jobs_table(report["jobs"]))
-    console.print(_shares_table(report["jobs"]))
-    speed, host = report["gflops"], report["machine"]
-    console.print(
-        f"Tower and projector: ours {speed['ours']:.0f}, plain {speed['plain']:.0f} GFLOP/s; "
-        f"one product of the tower's MLP {speed['gemm']:.0f}: ours reaches {speed['ours'] / speed['gemm']:.0%} of it."
-    )
-    console.print(
-        f"{host['cpu']}, {host['cores']} cores, load {host['load']}; device {host['device']}; "
-        f"both sides with {host['torch_threads']} torch threads."
-    )
-    console.print(f"Peak memory of this process, all ways together: {report['peak_gigabytes']:.1f} GB.")
-    console.print(", ".join(f"{name} {number}" for name, number in host["versions"].items()))
+    if report["jobs"]:
+        console.print(_jobs_table(report["jobs"]))
+        console.print(_shares_table(report["jobs"]))
+    if speed := report.get("gflops"):
+        ours, plain, product = speed["ours"], speed["plain"], speed["gemm"]
+        console.print(
+            f"Tower and projector: ours {ours:.0f}, plain {plain:.0f} GFLOP/s; "
+            f"one product of the tower's MLP {product:.0f}: ours reaches {ours / product:.0%} of it."
+        )
+    if host := report.get("machine"):
+        console.print(
+            f"{host['cpu']}, {host['cores']} cores, load {host['load']}; device {host['device']}; "
+            f"both sides with {host['torch_threads']} torch threads."
+        )
+        console.print(", ".join(f"{name} {number}" for name, number in host["versions"].items()))
+    if peak := report.get("peak_gigabytes"):
+        console.print(f"Peak memory of this process, all ways together: {peak:.1f} GB.")
+    if warning := disturbed(report.get("disturbance", 0.0)):
+        console.print(warning.strip(), highlight=False)
     console.print(" ".join(f"{name}={value}" for name, value in report["settings"].items()), highlight=False)
 
 
@@ -79,10 +87,15 @@ def _jobs_table(jobs: list[dict]) -> Table:
     for heading in ("videos", "questions on each", "plain", "one by one", "ours", "plain / ours", "one by one / ours"):
         table.add_column(heading, justify="right")
     for (videos, each), ways in by_job(jobs).items():
-        times = [ways[way]["seconds"] for way in ("plain", "one by one", "ours")]
-        ratios = (f"{times[0] / times[2]:.1f}", f"{times[1] / times[2]:.1f}")
-        table.add_row(str(videos), str(each), *(f"{seconds:.2f}" for seconds in times), *ratios)
+        times = [ways[way]["seconds"] if way in ways else None for way in WAYS]
+        ratios = (time / times[-1] if time and times[-1] else None for time in times[:-1])
+        table.add_row(str(videos), str(each), *map(_or_dash("{:.2f}"), times), *map(_or_dash("{:.1f}"), ratios))
     return table
+
+
+def _or_dash(form: str) -> Callable[[float | None], str]:
+    """How a number is shown, which may not have been measured."""
+    return lambda number: "-" if number is None else form.format(number)
 
 
 def _shares_table(jobs: list[dict]) -> Table:
@@ -93,10 +106,9 @@ def _shares_table(jobs: list[dict]) -> Table:
     for job in jobs:
         if job["way"] == "ours":
             whole = job["seconds"] * job["asked"]
-            shares = [f"{job['stages'].get(stage, 0.0) / whole:.1%}" for stage in stages]
-            table.add_row(
-                str(job["videos"]), str(job["questions"]), *shares, f"{job['busy']:.1%}", f"{job['gigabytes']:.2f} GB"
-            )
+            shares = [job["stages"][stage] / whole if stage in job["stages"] else None for stage in stages]
+            shown = map(_or_dash("{:.1%}"), (*shares, job["busy"]))
+            table.add_row(str(job["videos"]), str(job["questions"]), *shown, f"{job['gigabytes']:.2f} GB")
     return table
 
 
@@ -117,9 +129,9 @@ def plot(report: dict, picture: Path) -> None:
 
     jobs = by_job(report["jobs"])
     figure, axes = pyplot.subplots(figsize=(11, 4.5))
-    for number, way in enumerate(("plain", "one by one", "ours")):
-        places = [place + 0.27 * (number - 1) for place in range(len(jobs))]
-        bars = axes.bar(places, [ways[way]["seconds"] for ways in jobs.values()], 0.25, label=way)
+    for number, way in enumerate(WAYS):
+        places = [place + 0.27 * (number - 1) for place, ways in enumerate(jobs.values()) if way in ways]
+        bars = axes.bar(places, [ways[way]["seconds"] for ways in jobs.values() if way in ways], 0.25, label=way)
         axes.bar_label(bars, fmt="%.2g", fontsize=7)
     axes.set_xticks(range(len(jobs)), [f"{videos} x {each}" for videos, each in jobs])
     axes.set_xlabel("videos x questions on each")

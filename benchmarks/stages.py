@@ -11,6 +11,9 @@ from benchmarks.timing import Result, Stage, timed
 from examples.random_checkpoint import Geometry
 from sfllava_plugin.frames import Video, read_video
 
+#: How many stages `model_stages` yields.
+OF_THE_MODEL = 3
+
 
 def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
     """Video file to resized frames; also the video."""

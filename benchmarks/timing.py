@@ -36,6 +36,10 @@ class Result:
     seconds: dict[str, list[float]]
     difference: float
 
+    def __str__(self) -> str:
+        ours, plain = (f"{side} {self.median(side):.4f} {self.unit}" for side in ("ours", "plain"))
+        return f"{self.name}: {ours}, {plain}, plain / ours {self.ratio:.2f}"
+
     def median(self, side: str) -> float:
         return statistics.median(self.seconds[side])
 

@@ -1,8 +1,9 @@
 """Where the runner's time and memory go while it works, seen from outside: its methods and its engine's, timed."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 
@@ -14,17 +15,37 @@ DECODING = "decode + resize"
 PREPROCESSING, TOWER, PREFILL, GENERATION = "preprocess", "tower", "prefill", "generation"
 #: What an engine does; its steps are nothing else.
 ENGINE = (TOWER, PREFILL, GENERATION)
+#: How the jobs are done; jobs.py says what each is.
+WAYS = ("plain", "one by one", "ours")
 _SAMPLES_A_SECOND = 20
 
 
 @contextmanager
 def watched(runner: Runner, model) -> Iterator[Clock]:
-    """Adds up the seconds of every stage; a step that reads any part of a prompt is prefill.
+    """Adds up the seconds of every stage.
 
     Args:
-        model: the runner's, in this process.
+        model: the runner's; None if it is in another process, into which nobody sees.
     """
-    clock, engine = Clock(), runner.engine.llm_engine
+    clock = Clock()
+    replaced = [
+        (runner._plan, "read", clock.around(DECODING, runner._plan.read)),
+        (runner, "_ask", clock.around(PREPROCESSING, runner._ask)),
+    ]
+    if model is not None:
+        replaced += _inside_engine(clock, runner, model)
+    for owner, method, function in replaced:
+        object.__setattr__(owner, method, function)
+    try:
+        yield clock
+    finally:
+        for owner, method, _ in replaced:
+            object.__delattr__(owner, method)
+
+
+def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, Callable]]:
+    """What is replaced in an engine in this process; a step that reads any part of a prompt is prefill."""
+    engine = runner.engine.llm_engine
     scheduler = engine.engine_core.engine_core.scheduler
     schedule, step = scheduler.schedule, engine.step
     reads_prompts = False
@@ -42,20 +63,11 @@ def watched(runner: Runner, model) -> Iterator[Clock]:
         clock.add(PREFILL if reads_prompts else GENERATION, now() - start - in_tower)
         return outputs
 
-    replaced = [
-        (runner._plan, "read", clock.around(DECODING, runner._plan.read)),
-        (runner, "_ask", clock.around(PREPROCESSING, runner._ask)),
+    return [
         (model, "embed_multimodal", clock.around(TOWER, model.embed_multimodal)),
         (scheduler, "schedule", noted_schedule),
         (engine, "step", timed_step),
     ]
-    for owner, method, function in replaced:
-        object.__setattr__(owner, method, function)
-    try:
-        yield clock
-    finally:
-        for owner, method, _ in replaced:
-            object.__delattr__(owner, method)
 
 
 class PeakMemory:

@@ -2,12 +2,17 @@
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.progress import OthersShare, disturbed
+
+ROOT = Path(__file__).parents[1]
 STAGES = ["decode + resize", "decode + resize", "tower + projector + pathways", "prefill", "generation"]
 
 
@@ -16,9 +21,8 @@ WAYS = ["plain", "one by one", "ours"]
 
 def test_quick_run_measures_every_stage(tmp_path):
     file = tmp_path / "numbers.json"
-    root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file), "--plot", str(tmp_path / "jobs.png")]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-2000:]
     report = json.loads(file.read_text())
     assert len(report["stages"]) == len(STAGES)
@@ -29,6 +33,8 @@ def test_quick_run_measures_every_stage(tmp_path):
     assert all(report["gflops"][side] > 0 for side in ("ours", "plain", "gemm"))
     assert report["machine"]["torch_threads"] >= 1
     assert "tower + projector" in run.stdout
+    rows = [line for line in run.stderr.splitlines() if "plain / ours" in line or "s a question" in line]
+    assert len(rows) == len(STAGES) + len(WAYS) * 4
     ways = {(job["way"], job["videos"], job["questions"]) for job in report["jobs"]}
     assert ways == {(way, *job) for way in WAYS for job in ((1, 1), (2, 1), (1, 2), (2, 2))}
     assert all(job["seconds"] > 0 and job["asked"] for job in report["jobs"])
@@ -42,3 +48,58 @@ def test_quick_run_measures_every_stage(tmp_path):
     assert report["peak_gigabytes"] > 0
     with Image.open(tmp_path / "jobs.png") as picture:
         assert min(picture.size) > 300
+
+
+def test_a_stopped_run_shows_what_it_measured(tmp_path):
+    file = tmp_path / "numbers.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "plain / ours" not in run.stderr.readline():
+        assert run.poll() is None
+    run.send_signal(signal.SIGINT)
+    shown, said = run.communicate()
+    assert run.returncode == 130, said[-2000:]
+    assert "Traceback" not in said
+    assert "this is what was measured" in said
+    assert "decode + resize" in shown
+    assert json.loads(file.read_text())["stages"]
+
+
+def test_a_loaded_machine_is_noticed():
+    others = OthersShare()
+    # Of another parent: what this process starts is its own.
+    burn = "import time; end = time.process_time() + 1\nwhile time.process_time() < end: pass"
+    spawn = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {burn!r}]); print()"
+    subprocess.run([sys.executable, "-c", spawn], check=True, stdout=subprocess.PIPE)
+    assert 0.1 < others.since_last() <= 1
+    assert "other programs took 40%" in disturbed(0.4)
+    assert disturbed(0.01) == ""
+
+
+def test_jobs_run_with_the_engine_in_another_process(tmp_path):
+    """As they do on an accelerator; what cannot be seen there is left out."""
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "SFLLAVA_CACHE": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", IN_ANOTHER], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    timing = json.loads(run.stdout.splitlines()[-1])
+    assert timing["asked"] == 2
+    assert timing["stages"].keys() == {"decode + resize", "preprocess"}
+    assert timing["busy"] is None
+
+
+IN_ANOTHER = """
+import json, os, tempfile
+from pathlib import Path
+from benchmarks import inputs, jobs
+from benchmarks.ours import OurModel
+from examples.random_checkpoint import write_checkpoint
+
+if __name__ == "__main__":
+    folder = Path(os.environ["SFLLAVA_CACHE"])
+    checkpoint = write_checkpoint(folder / "checkpoint", geometry=inputs.GEOMETRIES["small"])
+    video = inputs.videos(folder, None)["generated 640x360"]
+    ours = OurModel(str(checkpoint), "float32", inside=False)
+    timing = jobs.time_ours(ours, jobs.questions([video], 2), jobs.Job(1, 2))
+    print(json.dumps(vars(timing) | {"busy": timing.busy}))
+    ours.close()
+"""

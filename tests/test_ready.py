@@ -4,6 +4,7 @@ import pytest
 
 from sfllava_plugin.engine.ready import ReadyQuestions, by_video
 from sfllava_plugin.frames import VideoError
+from sfllava_plugin.limits import DEFAULTS
 
 #: (video, beginning of the prompt)
 QUESTIONS = [("a", "choice"), ("b", "open"), ("a", "open"), ("c", "choice"), ("b", "open"), ("a", "choice")]
@@ -140,3 +141,20 @@ def test_embeddings_are_needed_again_by_a_second_leader_or_behind_a_short_prefix
     questions = [("a", "open"), ("a", "open"), ("b", "open"), ("b", "choice"), ("c", "open"), ("c", "open")]
     needed = {one.position: one.needs_embeddings for one in taken(questions, Plan(short="c"))}
     assert needed == {0: False, 1: False, 2: True, 3: True, 4: True, 5: True}
+
+
+def test_videos_are_drawn_as_they_are_needed():
+    """Of a job that others share, no more is taken than is decoded ahead."""
+    drawn = []
+
+    def groups():
+        for number in range(50):
+            drawn.append(number)
+            yield [(number, (f"{number}.mp4", "open"))]
+
+    with ReadyQuestions(groups(), video_of, Plan()) as ready:
+        order = []
+        while ready:
+            order.append(ready.pop().position)
+            assert len(drawn) <= len(order) + DEFAULTS.look_ahead
+    assert order == list(range(50))

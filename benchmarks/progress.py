@@ -1,0 +1,73 @@
+"""What a user sees while it runs: a bar, every number as it comes, and whether other programs disturb them."""
+
+import sys
+
+import psutil
+from tqdm import tqdm
+
+#: Of the machine's time. With less to share, threads that wait for one another wait ten times as long.
+_DISTURBING = 0.1
+
+
+class Progress:
+    """A bar on standard error with a line for everything that was measured; a context manager."""
+
+    def __init__(self, total: int):
+        self._bar = tqdm(total=total, unit="measurement", file=sys.stderr)
+        self._others = OthersShare()
+        #: Other programs' share of the machine's time, the most while one thing was measured.
+        self.disturbance = 0.0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
+
+    def begin(self, what: str) -> None:
+        """Name what is measured now."""
+        self._bar.set_description(what)
+
+    def done(self, line: str) -> None:
+        """Say what was measured, and what disturbed it."""
+        share = self._others.since_last()
+        self.disturbance = max(self.disturbance, share)
+        self._bar.write(line + disturbed(share), file=sys.stderr)
+        self._bar.update()
+
+
+def disturbed(share: float) -> str:
+    """A warning where other programs took too large a share of the machine's time."""
+    if share < _DISTURBING:
+        return ""
+    return f"  ! other programs took {share:.0%} of the machine: too slow, generation by far the most"
+
+
+class OthersShare:
+    """How much of the machine's time other programs take."""
+
+    def __init__(self):
+        self._process = psutil.Process()
+        self._before = self._now()
+
+    def since_last(self) -> float:
+        """Their share since the last call."""
+        before, self._before = self._before, self._now()
+        whole, busy, own = (after - earlier for earlier, after in zip(before, self._before, strict=True))
+        return max(0.0, (busy - own) / whole) if whole > 0 else 0.0
+
+    def _now(self) -> tuple[float, float, float]:
+        """Seconds of all cores: in all, at work, and at work for this process and those it started."""
+        times = psutil.cpu_times()
+        whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+        busy = whole - times.idle - getattr(times, "iowait", 0.0)
+        own = self._process.cpu_times()
+        return whole, busy, own.user + own.system + sum(map(_seconds, self._process.children(recursive=True)))
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return times.user + times.system

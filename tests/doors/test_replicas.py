@@ -1,0 +1,56 @@
+"""Replicas on a Ray cluster that die: every question is answered once all the same. No engine."""
+
+import os
+
+import pytest
+
+from sfllava_plugin.batch import Row
+from sfllava_plugin.engine import replicas
+
+ROWS = [Row(id=number, video=f"{number % 7}.mp4", question="?") for number in range(50)]
+
+
+@pytest.fixture(scope="module")
+def ray():
+    import ray
+
+    ray.init(address="local", num_cpus=4, log_to_driver=False, logging_level="error", include_dashboard=False)
+    yield ray
+    ray.shutdown()
+
+
+class Replica:
+    """Answers with its process's id; dies of its second video as often as ``deaths`` has names."""
+
+    def __init__(self, deaths):
+        self._deaths = deaths
+
+    def answer(self, queue):
+        for number, rows in enumerate(replicas._drawn(queue)):
+            left = sorted(self._deaths.iterdir())
+            if number and left:
+                left[0].unlink()
+                os._exit(1)
+            yield [{"id": row.id, "text": str(os.getpid())} for row in rows]
+
+
+class Broken:
+    def answer(self, queue):
+        raise ValueError("unknown engine argument 'x'")
+        yield
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
+    for death in range(2):
+        (tmp_path / str(death)).touch()
+    actors = [ray.remote(Replica).options(num_cpus=0, max_restarts=-1).remote(tmp_path) for _ in range(count)]
+    answers = list(replicas._answers(ray, ROWS, actors))
+    assert not list(tmp_path.iterdir())
+    assert sorted(answer["id"] for answer in answers) == [row.id for row in ROWS]
+    assert len({answer["text"] for answer in answers}) > 1
+
+
+def test_an_error_of_the_engine_is_said_as_it_is(ray):
+    with pytest.raises(ValueError, match=r"^unknown engine argument 'x'$"):
+        list(replicas._answers(ray, ROWS, [ray.remote(Broken).options(num_cpus=0).remote()]))
