@@ -34,10 +34,11 @@ def resolve(python: str, extras: str, *options: str) -> str:
 @pytest.fixture(scope="module")
 def resolved():
     """All that is resolved here, some at a time: most of it is waiting for the index."""
-    with ThreadPoolExecutor(6) as pool:
-        cases = [(python, extras) for python in PYTHONS for extras in ON_GPU + ON_CPU]
-        cases += [(python, ON_CPU[-1], "--constraint", str(LOCK)) for python in PYTHONS]
-        yield {case: pool.submit(resolve, *case) for case in cases}
+    pool = ThreadPoolExecutor(6)
+    cases = [(python, extras) for python in PYTHONS for extras in ON_GPU + ON_CPU]
+    cases += [(python, ON_CPU[-1], "--constraint", str(LOCK)) for python in PYTHONS]
+    yield {case: pool.submit(resolve, *case) for case in cases}
+    pool.shutdown(cancel_futures=True)
 
 
 def series(name: str, version: Version) -> tuple[int, ...]:
