@@ -40,7 +40,8 @@ def adapter(tmp_path):
     return folder, pairs
 
 
-def test_adapter_answers_as_merged_weights(runners, checkpoints, adapter, clips, tmp_path):
+@pytest.mark.parametrize("layout", ["hf", "original"])
+def test_adapter_answers_as_merged_weights(layout, runners, checkpoints, adapter, clips, tmp_path):
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
@@ -52,13 +53,14 @@ def test_adapter_answers_as_merged_weights(runners, checkpoints, adapter, clips,
         weights[f"{name}.weight"] += ALPHA / RANK * b @ a
     save_file(weights, merged / "model.safetensors", metadata={"format": "pt"})
 
-    runner = runners(enable_lora=True, max_lora_rank=RANK)
+    runner = runners(layout=layout, enable_lora=True, max_lora_rank=RANK, max_loras=2)
     frames = read_video(clips(12), num_frames=50, image_size=336).frames
     prompt = "USER: <image>\nWhat is happening? ASSISTANT:"
     ids = reference.prompt_token_ids(runner.engine.get_tokenizer(), prompt)
     features = reference.video_features(merged, frames, "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4")
     answers = []
-    for request in (None, LoRARequest("adapter", 1, str(folder))):
+    # The second takes the second place in the tables of adapters.
+    for request in (None, LoRARequest("adapter", 1, str(folder)), LoRARequest("again", 2, str(folder))):
         [output] = runner.engine.generate(
             {"prompt": prompt, "multi_modal_data": {"video": frames}},
             SamplingParams(temperature=0, max_tokens=8),
@@ -66,6 +68,6 @@ def test_adapter_answers_as_merged_weights(runners, checkpoints, adapter, clips,
             lora_request=request,
         )
         answers.append(list(output.outputs[0].token_ids))
-    assert answers[1] == reference.greedy(merged, ids, features, 8).token_ids
+    assert answers[1] == answers[2] == reference.greedy(merged, ids, features, 8).token_ids
     assert answers[0] == reference.greedy(checkpoints(), ids, features, 8).token_ids
     assert answers[0] != answers[1]
