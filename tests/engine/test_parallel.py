@@ -17,8 +17,9 @@ def test_two_workers_answer_as_one(runners, checkpoints, bikes):
 
     engine = {"dtype": "float32", "tensor_parallel_size": 2, "mm_encoder_tp_mode": "data"}
     engine["kv_cache_memory_bytes"] = KV_CACHE
+    model = str(checkpoints(layout="original"))
     command = [sys.executable, "-m", cli.__name__, "ask", str(bikes), "What is happening?", "--json"]
-    command += ["--model", str(checkpoints(layout="original")), "--engine-args", json.dumps(engine), "--max-tokens", "12"]
+    command += ["--model", model, "--engine-args", json.dumps(engine), "--max-tokens", "12"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout)
