@@ -26,7 +26,7 @@ _CONTAINERS = {
 }
 
 
-class UnsupportedPyAV(RuntimeError):
+class UnsupportedPyAV(ImportError):
     """The installed PyAV gives wrong frames, or none: no video's fault."""
 
 

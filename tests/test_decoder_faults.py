@@ -44,11 +44,12 @@ def read(source, **limits):
     ("before", "cause"),
     [
         (OTHER_PYAV, r"TypeError: .*'metadata_errors' \(pyav_\w+.py, line \d+\)"),
+        ("import av; av.__version__ = '18.1.0'", r"\S*UnsupportedPyAV: PyAV 18.1.0 is installed; .*'av>=15,<16'"),
         (f"{CHECK} nothing_like_it", "NameError: "),
         (f"{CHECK} {{}}[given]", "KeyError: "),
         (f"{CHECK} given.nothing", "AttributeError: "),
     ],
-    ids=["another PyAV", "name", "key", "attribute"],
+    ids=["another PyAV", "another number of PyAV", "name", "key", "attribute"],
 )
 def test_a_bug_is_ours(bikes, before, cause):
     with decoders(program(before)), pytest.raises(DecoderFault, match=f"not of the video: {cause}") as fault:
