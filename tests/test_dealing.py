@@ -1,10 +1,16 @@
-"""Questions of several processes dealt by video, and the accelerators of one engine. No engine, no exchange."""
+"""Questions of several processes dealt by video, and the accelerators of one engine. No engine."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from sfllava_plugin.engine.devices import devices_of
 from sfllava_plugin.engine.questions import Question
-from sfllava_plugin.evaluation.dealing import Dealt, deal
+from sfllava_plugin.evaluation.dealing import Dealt, all_take_part, deal
 
 
 def shares(videos: str, processes: int) -> list[list[Dealt]]:
@@ -30,6 +36,74 @@ def test_a_video_goes_to_one_process(processes):
 
 def test_one_video_leaves_the_other_processes_nothing():
     assert [len(share) for share in deal(shares("aaaa", 3))] == [4, 0, 0]
+
+
+#: Two processes, each with its questions; an answer is the process that gave it.
+PROGRAM = """
+import json, sys
+import torch
+from sfllava_plugin.evaluation.dealing import Dealt, Question, answer_together
+
+rank, store = int(sys.argv[1]), torch.distributed.FileStore(sys.argv[2], 2)
+torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+mine = [Dealt(rank, place, Question(video, "?"), None) for place, video in enumerate("abca"[rank:])]
+asked = []
+
+def answer(questions):
+    for dealt in questions:
+        asked.append(dealt.question.video)
+        yield dealt, rank
+
+found = sorted((dealt.position, dealt.question.video, by) for dealt, by in answer_together(mine, answer))
+assert [(place, video) for place, video, _ in found] == list(enumerate("abca"[rank:]))
+print(json.dumps([asked, {video: by for _, video, by in found}]))
+"""
+
+
+def test_processes_answer_each_others_questions(tmp_path):
+    call = [sys.executable, "-c", PROGRAM]
+    runs = [subprocess.Popen([*call, str(rank), tmp_path / "store"], stdout=subprocess.PIPE) for rank in range(2)]
+    (first, by), (second, _) = (json.loads(run.communicate()[0].splitlines()[-1]) for run in runs)
+    assert sorted(first + second) == sorted("abca" + "bca")
+    assert not set(first) & set(second)
+    assert all(video in (first, second)[rank] for video, rank in by.items())
+
+
+@pytest.fixture
+def process_group():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+class Task:
+    """As much of lmms-eval's as a request shows."""
+
+    def __init__(self, args, output_type="generate_until"):
+        self.args, self.OUTPUT_TYPE = args, output_type
+
+    def doc_to_visual(self, doc):
+        return [doc]
+
+
+@pytest.mark.parametrize(
+    ("task", "together"),
+    [
+        (Task(SimpleNamespace(use_cache=None)), True),
+        (Task(SimpleNamespace(use_cache="cache")), False),
+        (Task(None), False),
+        (Task(SimpleNamespace(use_cache=None), "generate_until_agentic"), False),
+    ],
+)
+def test_only_where_every_process_is_called_questions_are_dealt(process_group, task, together):
+    request = SimpleNamespace(args=("context", {}, task.doc_to_visual))
+    assert all_take_part([request]) is together
+    assert not all_take_part([])
+
+
+def test_one_process_deals_nothing():
+    task = Task(SimpleNamespace(use_cache=None))
+    assert not all_take_part([SimpleNamespace(args=("context", {}, task.doc_to_visual))])
 
 
 def test_an_engine_spreads_over_every_kind_of_parallelism():

@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from vllm import LLM, RequestOutput, SamplingParams
@@ -45,9 +45,11 @@ class Engine:
             raise
         except Exception as error:
             raise EngineStartError(f"the engine did not start: {self._reason(error)}") from error
-        # A start that succeeds may have warned.
-        sys.stderr.write(_text(self._output))
-        self._started_at = os.fstat(self._output.fileno()).st_size if self._output else 0
+        # What a start that succeeds has warned of goes where it would have gone.
+        warned = _bytes(self._output)
+        with suppress(OSError), open(2, "wb", closefd=False) as standard_error:
+            standard_error.write(warned)
+        self._started_at = len(warned)
         self._is_dead = False
         self._end_waiting_with_process()
 
@@ -90,7 +92,7 @@ class Engine:
         if self._output is None:
             sys.stderr.write(told)
             return last_exception(told) or "the reason stands above"
-        text = _text(self._output, since) + told
+        text = _bytes(self._output, since).decode(errors="replace") + told
         reason = last_exception(text) or "its process was killed; the machine may be short of memory"
         return f"{reason.rstrip('.')}; all that it wrote: {_kept(text)}"
 
@@ -149,12 +151,11 @@ def _standard_error_to(file: IO[bytes] | None) -> Iterator[None]:
         os.close(own)
 
 
-def _text(file: IO[bytes] | None, since: int = 0) -> str:
+def _bytes(file: IO[bytes] | None, since: int = 0) -> bytes:
     """What is in the file. Its place is shared with those who write to it: it is not moved."""
     if file is None:
-        return ""
-    size = os.fstat(file.fileno()).st_size
-    return os.pread(file.fileno(), size - since, since).decode(errors="replace")
+        return b""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size - since, since)
 
 
 def _kept(text: str) -> str:

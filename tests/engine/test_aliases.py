@@ -58,7 +58,8 @@ def made_by(arguments, monkeypatch):
     """made_by(function): the configuration of the engine that it starts, as far as there is one without starting."""
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    class Made(Exception):
+    # No Exception: that would be a failed start.
+    class Made(BaseException):
         pass
 
     def stop(engine_args, usage_context):
