@@ -146,8 +146,9 @@ def test_a_step_that_fails_in_this_process(made, good, monkeypatch):
         raise ValueError("a kernel failed")
 
     monkeypatch.setattr(worker.model_runner.model, "forward", fail)
-    with pytest.raises(EngineDied, match="the engine died: ValueError: a kernel failed"):
+    with pytest.raises(EngineDied) as died:
         runner.answer(Question(str(made / "plain.mp4"), inputs.QUESTION.text))
+    check_line(f"sfllava: {died.value}\n", "the engine died: ValueError: a kernel failed")
 
 
 def test_the_reason_in_a_log():
