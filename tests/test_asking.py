@@ -50,6 +50,11 @@ def test_options_that_are_letters_stay():
     assert question_and_options("videomme", doc, "") == ("Which?", ("A", "B"))
 
 
+def test_a_letter_that_not_all_options_have_is_part_of_one():
+    doc = {"question": "Who?", "options": ["A. Smith did", "Nobody did"]}
+    assert question_and_options("videomme", doc, "") == ("Who?", ("A. Smith did", "Nobody did"))
+
+
 def test_subtitles_stand_in_the_text_alone():
     text = "Subtitles: hello there\nWhat?\nA. x\nB. y\nThe best answer is:"
     doc = {"question": "What?", "options": ["A. x", "B. y"]}

@@ -1,6 +1,7 @@
 """The journal of an evaluation: what was answered is found again by all that it depends on, and by nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -81,3 +82,12 @@ def test_a_run_is_its_model_its_settings_and_its_versions(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"others.")
     assert before != describe(tmp_path, {"dtype": "float32"})
     assert before["versions"]["transformers"] != "absent"
+
+
+def test_weights_are_known_by_size_and_age(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    with weights.open("wb") as file:
+        file.truncate(2**25)
+    before = describe(tmp_path, {})
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1000))
+    assert describe(tmp_path, {}) != before

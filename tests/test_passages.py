@@ -195,6 +195,8 @@ def test_a_passage_goes_from_a_key_frame_to_what_the_frame_needs():
 def test_frames_shown_before_a_key_frame_that_is_decoded_first_belong_to_the_one_before():
     found = index("K0", "-1", "K4", "-2", "-3", "-5")
     assert runs(found, 3) == [(0, 4, 0, (3,))]
+    # A decoder gives it only after those shown before it.
+    assert runs(found, 4) == [(2, 4, 4, (4,))]
     assert runs(found, 5) == [(2, 5, 4, (5,))]
 
 

@@ -94,6 +94,14 @@ def test_every_answer_is_on_disk_before_the_next(out, asked, tmp_path):
     assert [row["answer"]["text"] for row in lines(Path(f"{out}.part"))] == ["x", "y"]
 
 
+def test_an_output_has_one_writer(out, asked):
+    with results(out, asked) as first:
+        with pytest.raises(BatchError, match=r"out\.jsonl\.part: another process is writing it"), results(out, asked):
+            pass
+        first.add(answer("a"))
+    assert run(out, asked) == ["b", "c"]
+
+
 @pytest.mark.parametrize(
     "torn", [b'{"key": "x.y", "ans', b'{"key": "x.y", "answer": {"id": "c", "text": "\xc3', b"\x00\x00\x00\n", b"{}\n"]
 )
@@ -103,6 +111,14 @@ def test_a_torn_last_line_is_repaired(out, asked, torn):
         part.write(torn)
     assert run(out, asked, "ca") == ["a", "c"]
     assert texts(out) == ["x", "kept", "x"]
+
+
+def test_what_was_torn_costs_no_later_answer(out, asked):
+    interrupt(out, asked, "b")
+    with Path(f"{out}.part").open("ab") as part:
+        part.write(b'{"key": "x.y", "answer": {"id": "c", "te')
+    interrupt(out, asked, "c")
+    assert run(out, asked) == ["a"]
 
 
 @pytest.mark.parametrize("torn", [b'{"k', b'{"key": "x.y", "answer"', b"\x00\x00\x00\n"])
