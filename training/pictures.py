@@ -5,7 +5,8 @@ import random
 import cv2
 import numpy as np
 
-from sfllava_plugin.frames import resize_frames, sample_indices
+from sfllava_plugin.frames import sample_indices
+from sfllava_plugin.resize import resize_frames
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.drawing import draw
 from sfllava_plugin.shapes.scenes import Scene

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sfllava_plugin import pathways, pooling, registry
-from sfllava_plugin.batch import BatchError, Results, Row, read_rows
+from sfllava_plugin.batch import BatchError, Row, dump, read_rows
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.frames import VideoError, sample_indices
 from sfllava_plugin.limits import DEFAULTS
 from sfllava_plugin.pathways import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
 from sfllava_plugin.registry import RegistryError
 from sfllava_plugin.resize import resize_frames
+from sfllava_plugin.results import Results, keys_of
 from tests.engine.support import model_of
 
 anything = st.recursive(
@@ -208,15 +209,24 @@ def test_whatever_a_crash_leaves_is_gone_on_from(folder, whole, junk, cut):
     """OUT.part is whole lines, and behind them anything: the end is every question answered once, in order."""
     place = folder()
     asked = [Row(id=number, video="v", question="?") for number in range(6)]
-    kept = "".join(json.dumps({"id": number, "text": text}) + "\n" for number, text in whole).encode()
-    (place / "out.part").write_bytes(kept[: len(kept) - cut if cut < len(kept) else 0] + junk)
-    with Results(place / "out", asked) as results:
-        for row in results.missing():
-            results.add({"id": row.id, "text": "new"})
-        results.finish()
+    keys = keys_of(asked, {})
+    lines = [dump({"key": str(keys[number]), "answer": {"id": number, "text": text}}) + "\n" for number, text in whole]
+    kept = "".join(lines).encode()
+    left = kept[: len(kept) - cut] if cut < len(kept) else b""
+    (place / "out.part").write_bytes(left + junk)
+    try:
+        with Results(place / "out", asked, keys) as results:
+            for row in results.missing():
+                results.add({"id": row.id, "text": "new"})
+            results.finish()
+    except BatchError:
+        # Without one whole line, nothing says that it is ours.
+        assert b"\n" not in left
+        assert (place / "out.part").read_bytes() == left + junk
+        return
     found = [json.loads(line) for line in (place / "out").read_text(encoding="utf-8").splitlines()]
     assert [row["id"] for row in found] == list(range(6))
-    assert [path.name for path in place.iterdir()] == ["out"]
+    assert sorted(path.name for path in place.iterdir()) == ["out", "out.keys"]
 
 
 @given(junk=st.binary(max_size=200))
