@@ -9,7 +9,8 @@ every replica draws the next as its engine has room.
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from sfllava_plugin._environment import install_hint
@@ -50,33 +51,37 @@ def answer_on_ray(
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster at {address}: {error}") from error
     try:
-        yield from _answers(ray, rows, _start(ray, model, engine_arguments, replicas))
+        devices = devices_of(engine_arguments)
+        gpus = int(ray.cluster_resources().get("GPU", 0))
+        replica = ray.remote(_Replica).options(num_gpus=devices if gpus else 0, num_cpus=1)
+        start = partial(replica.remote, model, engine_arguments)
+        yield from _answers(ray, rows, start, replicas or max(1, gpus // devices))
     finally:
         ray.shutdown()
 
 
-def _start(ray, model: str, engine_arguments: dict[str, Any], replicas: int | None) -> list:
-    devices = devices_of(engine_arguments)
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    # A replica that dies starts again; what it had drawn is asked in the next round.
-    replica = ray.remote(_Replica).options(num_gpus=devices if gpus else 0, num_cpus=1, max_restarts=-1)
-    return [replica.remote(model, engine_arguments) for _ in range(replicas or max(1, gpus // devices))]
+def _answers(ray, rows: list[Row], start: Callable[[], Any], count: int) -> Iterator[dict[str, Any]]:
+    """Answers in rounds: in each, what no replica has answered yet is put into a queue.
 
-
-def _answers(ray, rows: list[Row], replicas: list) -> Iterator[dict[str, Any]]:
-    """Answers in rounds: in each, what no replica has answered yet is put into a queue."""
+    Args:
+        start: starts a replica.
+    """
     left = {row.id: row for row in rows}
+    replicas = [start() for _ in range(count)]
     while left:
         before = len(left)
-        for answer in _round(ray, left, replicas):
+        for answer in _round(ray, left, replicas, start):
             if left.pop(answer["id"], None):
                 yield answer
         if len(left) == before:
             raise ValueError(f"every replica on the Ray cluster died before it answered any of {before} questions")
 
 
-def _round(ray, left: dict[Id, Row], replicas: list) -> Iterator[dict[str, Any]]:
-    """What the replicas answer until the queue is empty and they have finished or died."""
+def _round(ray, left: dict[Id, Row], replicas: list, start: Callable[[], Any]) -> Iterator[dict[str, Any]]:
+    """What the replicas answer until the queue is empty and they have finished.
+
+    One that dies is replaced. What it had drawn is left for the next round.
+    """
     from ray.exceptions import RayActorError, RayTaskError
     from ray.util.queue import Queue
 
@@ -85,15 +90,28 @@ def _round(ray, left: dict[Id, Row], replicas: list) -> Iterator[dict[str, Any]]
         videos.setdefault(row.video, []).append(row)
     queue = Queue(actor_options={"num_cpus": 0})
     queue.put_nowait_batch(list(videos.values()))
-    streams = [replica.answer.options(num_returns="streaming").remote(queue) for replica in replicas]
+
+    def stream_of(place: int):
+        return replicas[place].answer.options(num_returns="streaming").remote(queue)
+
+    streams, useful = {stream_of(place): place for place in range(len(replicas))}, set()
     while streams and left:
-        [stream], _ = ray.wait(streams, num_returns=1)
+        [stream], _ = ray.wait(list(streams), num_returns=1)
         try:
-            yield from ray.get(next(stream))
-        except (StopIteration, RayActorError):
-            streams.remove(stream)
+            answers = ray.get(next(stream))
+        except StopIteration:
+            del streams[stream]
+        except RayActorError:
+            replicas[place := streams.pop(stream)] = start()
+            # Those that die at once would do so again and again.
+            if place in useful:
+                useful.remove(place)
+                streams[stream_of(place)] = place
         except RayTaskError as error:
             raise error.cause from None
+        else:
+            useful.add(streams[stream])
+            yield from answers
     queue.shutdown()
 
 

@@ -1,6 +1,7 @@
 """Replicas on a Ray cluster that die: every question is answered once all the same. No engine."""
 
 import os
+from functools import partial
 
 import pytest
 
@@ -40,12 +41,18 @@ class Broken:
         yield
 
 
+class Dead:
+    def answer(self, queue):
+        os._exit(1)
+        yield
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
     for death in range(2):
         (tmp_path / str(death)).touch()
-    actors = [ray.remote(Replica).options(num_cpus=0, max_restarts=-1).remote(tmp_path) for _ in range(count)]
-    answers = list(replicas._answers(ray, ROWS, actors))
+    start = partial(ray.remote(Replica).options(num_cpus=0).remote, tmp_path)
+    answers = list(replicas._answers(ray, ROWS, start, count))
     assert not list(tmp_path.iterdir())
     assert sorted(answer["id"] for answer in answers) == [row.id for row in ROWS]
     assert len({answer["text"] for answer in answers}) > 1
@@ -53,4 +60,9 @@ def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
 
 def test_an_error_of_the_engine_is_said_as_it_is(ray):
     with pytest.raises(ValueError, match=r"^unknown engine argument 'x'$"):
-        list(replicas._answers(ray, ROWS, [ray.remote(Broken).options(num_cpus=0).remote()]))
+        list(replicas._answers(ray, ROWS, ray.remote(Broken).options(num_cpus=0).remote, 1))
+
+
+def test_replicas_that_only_die_are_an_error(ray, tmp_path):
+    with pytest.raises(ValueError, match="every replica on the Ray cluster died"):
+        list(replicas._answers(ray, ROWS, ray.remote(Dead).options(num_cpus=0).remote, 2))
