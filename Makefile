@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test doors faults pure resolve lint bench surfaces lock clean
+.PHONY: demo test seeded doors faults pure resolve lint bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
@@ -15,10 +15,14 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --ignore=tests/doors --ignore=tests/faults
 
+# Faults put into a copy of the package, one at a time: the fast tests must catch each.
+seeded: $(READY)
+	$(BIN)/python -m tests.seeded_faults
+
 # The same questions through every command that users run: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
 doors: $(READY)
 	$(BIN)/python -m pytest tests/doors
-	$(BIN)/python -m pytest -m slow tests/engine
+	$(BIN)/python -m pytest -m slow tests/engine tests/test_benchmarks.py
 
 # Bad input, hostile input, full disks, kills: through ask, the server and batch.
 faults: $(READY)

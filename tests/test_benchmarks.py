@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from benchmarks.progress import OthersShare, disturbed
@@ -19,6 +20,7 @@ STAGES = ["decode + resize", "decode + resize", "tower + projector + pathways", 
 WAYS = ["plain", "one by one", "ours"]
 
 
+@pytest.mark.slow
 def test_quick_run_measures_every_stage(tmp_path):
     file = tmp_path / "numbers.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file), "--plot", str(tmp_path / "jobs.png")]
@@ -50,6 +52,7 @@ def test_quick_run_measures_every_stage(tmp_path):
         assert min(picture.size) > 300
 
 
+@pytest.mark.slow
 def test_a_stopped_run_shows_what_it_measured(tmp_path):
     file = tmp_path / "numbers.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)]
@@ -76,6 +79,7 @@ def test_a_loaded_machine_is_noticed():
     assert disturbed(0.01) == ""
 
 
+@pytest.mark.slow
 def test_jobs_run_with_the_engine_in_another_process(tmp_path):
     """As they do on an accelerator; what cannot be seen there is left out."""
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "SFLLAVA_CACHE": str(tmp_path)}
