@@ -16,7 +16,7 @@ def answering(rows):
     for row in rows:
         time.sleep(float(sys.argv[3]))
         yield {"id": row.id, "text": str(row.id) * 500}
-def main(): sys.exit(batch_command.run(sys.argv[1], sys.argv[2], answering))
+def main(): sys.exit(batch_command.run(sys.argv[1], sys.argv[2], answering, lambda: {"model": "?"}))
 cli.app = lambda *arguments, **how: main()
 cli.main()
 """
@@ -83,7 +83,7 @@ def test_a_batch_on_a_full_disk_goes_on_when_there_is_room(on_small_disk, questi
     [error] = [line for line in said if line.startswith("sfllava: ")]
     assert "out.jsonl: cannot be written: No space left on device; what was answered is kept, the same command" in error
     assert [line for line in said if line.startswith(("code", "out"))] == [
-        "code 2", "out.jsonl.part", "code 0", "out.jsonl"
+        "code 2", "out.jsonl.part", "code 0", "out.jsonl", "out.jsonl.keys"
     ]  # fmt: skip
     assert "Traceback" not in done.stderr
     assert complete(done.stdout)
@@ -194,6 +194,7 @@ def test_two_batches_at_once_do_not_mix(questions, tmp_path):
     call = [sys.executable, "-c", BATCH, questions, out]
     first = subprocess.Popen([*call, "0.02"], stderr=subprocess.PIPE, text=True)
     while not (part := tmp_path / "out.jsonl.part").exists() or not part.stat().st_size:
+        assert first.poll() is None
         time.sleep(0.01)
     second = subprocess.run([*call, "0"], capture_output=True, text=True)
     assert second.returncode == 2
@@ -211,7 +212,7 @@ def test_many_batches_at_once_end_with_one_answer_each(questions, tmp_path):
     codes = [process.wait() for process in running]
     assert 0 in codes and set(codes) <= {0, 2}
     assert complete(out.read_text())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "questions.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.keys", "questions.jsonl"]
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "."])
