@@ -80,9 +80,7 @@ def answers(twins, bikes):
     return ask
 
 
-def test_gptq_answers_as_the_numbers_that_its_integers_stand_for(answers, monkeypatch):
-    # Activations stay in bfloat16: eight bits of them would be another model.
-    monkeypatch.setenv("VLLM_CPU_INT4_W4A8", "0")
+def test_gptq_answers_as_the_numbers_that_its_integers_stand_for(answers):
     expected = answers("numbers")
     for found in (answers("file", quantization="gptq"), answers("config")):
         assert [answer.token_ids for answer in found] == [answer.token_ids for answer in expected]
