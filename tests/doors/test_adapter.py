@@ -68,7 +68,7 @@ def lettered(question):
 
 
 def test_answers_come_in_order_whatever_the_videos(adapter, ask, made, tiny, monkeypatch):
-    from sfllava_plugin.engine import runner as module
+    from sfllava_plugin.engine import plan as module
 
     read = []
     real = module.read_video
