@@ -89,13 +89,14 @@ class Flow:
         """Whether the next question may go to the engine."""
         if len(self._running) >= self._bounds.questions:
             return False
-        if not self._ready.begins_video or not self._running:
+        if not self._ready.next_leads or not self._running:
             return True
-        return (
-            len(self._leading) < self._bounds.leading
-            and sum(one.cache_tokens for one in self._running.values()) < self._bounds.cache_tokens
-            and self._embeddings_in_use() < self._bounds.embeddings
-        )
+        if len(self._leading) >= self._bounds.leading:
+            return False
+        if sum(one.cache_tokens for one in self._running.values()) >= self._bounds.cache_tokens:
+            return False
+        # A second leader finds its video's embeddings where the first has put them.
+        return not self._ready.begins_video or self._embeddings_in_use() < self._bounds.embeddings
 
     def _embeddings_in_use(self) -> int:
         """Videos whose embeddings the engine computes now or will need again."""

@@ -104,6 +104,11 @@ class ReadyQuestions(Generic[Q, P]):
         return not self._following and not self._leading
 
     @property
+    def next_leads(self) -> bool:
+        """Whether the next question leads, on its video or on one that has begun."""
+        return not self._following
+
+    @property
     def has_next_now(self) -> bool:
         """Whether the next question is there without waiting for a decoder."""
         return bool(self._following or self._leading) or self._videos.ready
