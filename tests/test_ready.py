@@ -106,6 +106,15 @@ def test_it_says_when_a_video_begins_and_when_there_is_nothing_left():
     assert begins == [True, False, True]
 
 
+def test_it_says_whether_the_next_question_leads():
+    with ready_questions([("a", "open"), ("a", "choice"), ("a", "open")]) as ready:
+        first = ready.pop()
+        assert (ready.begins_video, ready.next_leads) == (False, True)
+        ready.release_followers(first.position)
+        assert not ready.next_leads
+        assert [ready.pop().position, ready.pop().position] == [2, 1]
+
+
 def test_a_job_of_many_broken_videos_comes_through():
     def missing(path):
         raise VideoError(f"{path} does not exist")
