@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from sfllava_plugin.engine.devices import devices_of
 from sfllava_plugin.engine.questions import Question
-from sfllava_plugin.evaluation.dealing import Dealt, all_take_part, deal
+from sfllava_plugin.evaluation.dealing import Dealt, deal
 
 
 def shares(videos: str, processes: int) -> list[list[Dealt]]:
@@ -69,41 +67,37 @@ def test_processes_answer_each_others_questions(tmp_path):
     assert all(video in (first, second)[rank] for video, rank in by.items())
 
 
-@pytest.fixture
-def process_group():
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
+#: One of two processes, and whether it deals its questions: for each kind of task, and for no request at all.
+TAKING_PART = """
+import json, sys
+from types import SimpleNamespace
+import torch
+from sfllava_plugin.evaluation.dealing import all_take_part
 
 class Task:
-    """As much of lmms-eval's as a request shows."""
-
     def __init__(self, args, output_type="generate_until"):
         self.args, self.OUTPUT_TYPE = args, output_type
 
     def doc_to_visual(self, doc):
         return [doc]
 
-
-@pytest.mark.parametrize(
-    ("task", "together"),
-    [
-        (Task(SimpleNamespace(use_cache=None)), True),
-        (Task(SimpleNamespace(use_cache="cache")), False),
-        (Task(None), False),
-        (Task(SimpleNamespace(use_cache=None), "generate_until_agentic"), False),
-    ],
-)
-def test_only_where_every_process_is_called_questions_are_dealt(process_group, task, together):
-    request = SimpleNamespace(args=("context", {}, task.doc_to_visual))
-    assert all_take_part([request]) is together
-    assert not all_take_part([])
+rank, store, processes = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+store = torch.distributed.FileStore(store, processes)
+torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=processes)
+plain, cached = SimpleNamespace(use_cache=None), SimpleNamespace(use_cache="cache")
+tasks = [Task(plain), Task(cached), Task(None), Task(plain, "generate_until_agentic")]
+requests = [[SimpleNamespace(args=("context", {}, task.doc_to_visual))] for task in tasks]
+print(json.dumps([all_take_part(share) for share in [*requests, []]]))
+"""
 
 
-def test_one_process_deals_nothing():
-    task = Task(SimpleNamespace(use_cache=None))
-    assert not all_take_part([SimpleNamespace(args=("context", {}, task.doc_to_visual))])
+@pytest.mark.parametrize(("processes", "plain"), [(2, True), (1, False)])
+def test_only_where_every_one_of_several_processes_is_called_questions_are_dealt(tmp_path, processes, plain):
+    call = [sys.executable, "-c", TAKING_PART]
+    ranks = [[*call, str(rank), tmp_path / "store", str(processes)] for rank in range(processes)]
+    runs = [subprocess.Popen(rank, stdout=subprocess.PIPE) for rank in ranks]
+    for run in runs:
+        assert json.loads(run.communicate()[0].splitlines()[-1]) == [plain, False, False, False, False]
 
 
 def test_an_engine_spreads_over_every_kind_of_parallelism():
