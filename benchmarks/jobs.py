@@ -20,7 +20,7 @@ from benchmarks import plain
 from benchmarks.ours import OurModel
 from benchmarks.timing import Clock, now
 from benchmarks.watch import DECODING, ENGINE, GENERATION, PREFILL, TOWER, WAYS, PeakMemory, watched
-from sfllava_plugin.engine.questions import Answer, Question
+from sfllava_plugin.engine.offline.questions import Answer, Question
 
 #: About what an answer in the benchmarks' style takes.
 TOKENS = 16

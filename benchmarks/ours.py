@@ -13,10 +13,11 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from sfllava_plugin.engine.questions import Answer, Question
-from sfllava_plugin.engine.runner import Runner
-from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import Video, read_video
+from sfllava_plugin.engine.offline.questions import Answer, Question
+from sfllava_plugin.engine.offline.runner import Runner
+from sfllava_plugin.engine.serving.video_loader import metadata
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.frames import Video
 
 FRAMES = 50
 QUESTION = "What happens in the video?"
@@ -97,7 +98,7 @@ class OurModel:
     def answer_alone(self, question: Question) -> list[int]:
         """One question as a program without a runner asks it: decoded, then generated, and waited for."""
         settings = self.runner.settings
-        video = read_video(question.video, num_frames=FRAMES, image_size=settings.image_size)
+        video = decode(question.video, num_frames=FRAMES, image_size=settings.image_size)
         request = {
             "prompt_token_ids": self.tokenise(question.text),
             "multi_modal_data": {"video": [(video.frames, metadata(video))]},
@@ -115,7 +116,7 @@ class OurModel:
     def indices(self, video: str) -> list[int]:
         """The source frames that are shown of a video."""
         if video not in self._indices:
-            self._indices[video] = list(read_video(video, num_frames=FRAMES, image_size=1).indices)
+            self._indices[video] = list(decode(video, num_frames=FRAMES, image_size=1).indices)
         return self._indices[video]
 
     def _ask(self, video, max_tokens: int) -> RequestOutput:

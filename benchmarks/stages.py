@@ -9,7 +9,8 @@ from benchmarks import flops, plain
 from benchmarks.ours import FRAMES, OurModel
 from benchmarks.timing import Result, Stage, timed
 from examples.random_checkpoint import Geometry
-from sfllava_plugin.frames import Video, read_video
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.frames import Video
 
 #: How many stages `model_stages` yields.
 OF_THE_MODEL = 3
@@ -17,9 +18,9 @@ OF_THE_MODEL = 3
 
 def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
     """Video file to resized frames; also the video."""
-    video = read_video(path, num_frames=FRAMES, image_size=image_size)
+    video = decode(path, num_frames=FRAMES, image_size=image_size)
     sides = {
-        "ours": timed(lambda: read_video(path, num_frames=FRAMES, image_size=image_size).frames),
+        "ours": timed(lambda: decode(path, num_frames=FRAMES, image_size=image_size).frames),
         "plain": timed(lambda: plain.read_frames(path, list(video.indices), image_size)),
     }
     # Decoders may differ in how they turn YUV into RGB, by a level or so.

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from benchmarks.timing import Clock, now
-from sfllava_plugin.engine.runner import Runner
+from sfllava_plugin.engine.offline.runner import Runner
 
 #: Runs in threads beside the rest.
 DECODING = "decode + resize"

@@ -50,8 +50,8 @@ def main() -> None:
     write_clip(shown.scene, CLIP)
     console.print(f"[bold]1. A clip[/] of coloured shapes, {CLIP}, for {MODEL}, which comes with the package")
     # Loads vLLM: after the first line is on the screen.
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.questions import Question
+    from sfllava_plugin.engine.offline.runner import Runner
 
     runner = Runner(MODEL)
     asked = {question.kind: question for question in shown.open_ended}

@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from sfllava_plugin import registry
 from sfllava_plugin._environment import install_hint
-from sfllava_plugin.faults import DecoderFault
+from sfllava_plugin.video.errors import DecoderFault
 
 #: vLLM releases that the tests run with, and those whose sources are only looked at.
 TESTED = ("0.32",)
@@ -45,10 +45,10 @@ def findings() -> list[Finding]:
 
 def decoders() -> Finding:
     """Whether videos can be decoded, and what a decoder that was taken over could do."""
-    from sfllava_plugin import decoding
+    from sfllava_plugin.video import isolated
 
     try:
-        abilities = decoding.abilities()
+        abilities = isolated.abilities()
     except DecoderFault as fault:
         return Finding("decoders", "do not start", False, str(fault))
     return Finding("decoders", f"confined, but can {'; '.join(abilities)}" if abilities else "confined")
@@ -82,7 +82,7 @@ def _seen_by_vllm() -> list[Finding]:
     if "sfllava" not in plugins:
         seen = Finding("plugin entry point", "not seen", False, "install the package again")
     try:
-        from sfllava_plugin.engine.registered import parts
+        from sfllava_plugin.engine.status import parts
 
         registered = parts()
     except Exception as error:  # whatever an unknown vLLM raises is the finding

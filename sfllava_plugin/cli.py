@@ -16,7 +16,7 @@ import typer
 
 from sfllava_plugin._environment import install_hint, quiet
 from sfllava_plugin.errors import EngineDied
-from sfllava_plugin.faults import DecoderFault
+from sfllava_plugin.video.errors import DecoderFault
 
 app = typer.Typer(
     add_completion=False,
@@ -62,9 +62,10 @@ def prepare(
 ) -> None:
     """Write the directory that `vllm serve DIRECTORY` loads; its name is the last line printed."""
     quiet()
-    from sfllava_plugin import checkpoints
+    from sfllava_plugin.checkpoints.hub import entry_of
+    from sfllava_plugin.checkpoints.prepare import prepare as write
 
-    print(checkpoints.prepare(checkpoints.entry_of(model), output))
+    print(write(entry_of(model), output))
 
 
 @app.command()
@@ -83,7 +84,7 @@ def ask(
     """Ask one question about one video."""
     quiet()
     from sfllava_plugin import registry
-    from sfllava_plugin.decoding import read_video
+    from sfllava_plugin.video.isolated import read_video
 
     arguments = _engine_arguments(engine_args)
     # Before the engine is started: a video that cannot be read should not cost a minute.
@@ -115,7 +116,8 @@ def batch(
 ) -> int:
     """Answer a file of questions; run again, it does only what is missing."""
     quiet()
-    from sfllava_plugin import batch_command, provenance
+    from sfllava_plugin import provenance
+    from sfllava_plugin.batch import command
 
     arguments = _engine_arguments(engine_args)
 
@@ -128,7 +130,7 @@ def batch(
     def describe():
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)
 
-    return batch_command.run(questions, output, answering, describe, overwrite=overwrite)
+    return command.run(questions, output, answering, describe, overwrite=overwrite)
 
 
 @app.command()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sfllava_plugin import registry
-from sfllava_plugin.model_directory import is_prepared
-from sfllava_plugin.sources import checkpoint_folder, entry_of
+from sfllava_plugin.checkpoints.hub import checkpoint_folder, entry_of
+from sfllava_plugin.checkpoints.prepared import is_prepared
 
 #: Engine arguments that change how fast answers come, not what they are.
 _ABOUT_SPEED = {

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from sfllava_plugin.limits import DEFAULTS, Limits
-from sfllava_plugin.pathways import DEFAULT, Single, SlowFast, parse
 from sfllava_plugin.prompts import FAMILIES
+from sfllava_plugin.tokens.notation import DEFAULT, Single, SlowFast, parse
 
 #: Names the user's own registry file.
 USER_FILE = "SFLLAVA_REGISTRY"

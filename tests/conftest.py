@@ -30,7 +30,7 @@ settings.register_profile("random", deadline=None)
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
-from sfllava_plugin import decord_reader  # noqa: E402
+from sfllava_plugin.video.readers import decord_reader  # noqa: E402
 from tests import without_torch  # noqa: E402
 from tests.videos import CLIPS  # noqa: E402
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 #: Runs the real program.
-_RUN = "import runpy; runpy.run_module('sfllava_plugin.decoding_process', run_name='__main__')\n"
+_RUN = "import runpy; runpy.run_module('sfllava_plugin.video.isolation.worker', run_name='__main__')\n"
 
 
 def program(before: str) -> str:
@@ -17,8 +17,8 @@ def program(before: str) -> str:
 
 def looking_at(what: str) -> str:
     """The program, in which ``what`` is evaluated with ``path`` when a video is first looked at."""
-    before = "import ctypes, os, socket, time, sfllava_plugin.frames as frames\n"
-    return program(f"{before}frames._check_file = lambda path, *given: {what}\n")
+    before = "import ctypes, os, socket, time, sfllava_plugin.video.decode as decode\n"
+    return program(f"{before}decode._check_file = lambda path, *given: {what}\n")
 
 
 @contextmanager
@@ -33,7 +33,9 @@ def decoders(source: str):
 def processes(of=None) -> list[psutil.Process]:
     """The decoding processes of a process, of this one by default."""
     children = psutil.Process(of).children()
-    return [child for child in children if any("sfllava_plugin.decoding_process" in word for word in child.cmdline())]
+    return [
+        child for child in children if any("sfllava_plugin.video.isolation.worker" in word for word in child.cmdline())
+    ]
 
 
 def end_all() -> None:

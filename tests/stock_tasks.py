@@ -14,8 +14,8 @@ from datasets.arrow_writer import ArrowWriter
 from datasets.naming import camelcase_to_snakecase
 from PIL import Image
 
-from sfllava_plugin.frames import read_video
 from sfllava_plugin.shapes import clips
+from sfllava_plugin.video.decode import decode
 
 TASKS = (
     "nextqa_mc_test",
@@ -248,7 +248,7 @@ def write_releases(folder: Path) -> None:
     gifs = folder / "tgif_frameqa" / "gifs"
     gifs.mkdir(parents=True)
     for seed in SEEDS:
-        frames = read_video(folder / "intentqa" / "videos" / f"{seed}.mp4", num_frames=60, image_size=96).frames
+        frames = decode(folder / "intentqa" / "videos" / f"{seed}.mp4", num_frames=60, image_size=96).frames
         first, *others = [Image.fromarray(frame) for frame in frames]
         first.save(gifs / f"tumblr_{seed}_400.gif", save_all=True, append_images=others, duration=100)
 

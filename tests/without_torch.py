@@ -10,11 +10,16 @@ from pathlib import Path
 
 _ABSENT = find_spec("torch") is None
 _IMPORTS = re.compile(
-    r"^(import torch|from (torch|safetensors\.torch|examples\.random_checkpoint|sfllava_plugin\.pooling)\b"
+    r"^(import torch|from (torch|safetensors\.torch|examples\.random_checkpoint|sfllava_plugin\.tokens\.pooling)\b"
     r"|from tests import reference)",
     re.MULTILINE,
 )
-_FILES = sorted(file.name for file in Path(__file__).parent.glob("test_*.py") if _IMPORTS.search(file.read_text()))
+_TESTS_FOLDER = Path(__file__).parent
+_FILES = sorted(
+    str(file.relative_to(_TESTS_FOLDER))
+    for file in _TESTS_FOLDER.rglob("test_*.py")
+    if _IMPORTS.search(file.read_text())
+)
 #: Fixtures that write weights, and a test that imports every module.
 _FIXTURES = {"small_hf", "small_original", "checkpoint"}
 _TESTS = {"test_importing_the_pure_half_loads_no_engine"}

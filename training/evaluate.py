@@ -20,9 +20,9 @@ from sfllava_plugin._environment import quiet
 
 quiet()
 
-from sfllava_plugin import pooling
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
+from sfllava_plugin.tokens import pooling
 
 MODEL = "sf-llava-tiny"
 #: Held out: training draws from clips.TRAINING_SEEDS on, and looked at seeds below 1000 on its way.
@@ -82,10 +82,10 @@ def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> 
 
 def without(folder: Path, pathway: str) -> Replies:
     """Replies with the tokens of one pathway zeroed."""
-    from sfllava_plugin.batch import read_rows
-    from sfllava_plugin.engine import model
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.batch.files import read_rows
+    from sfllava_plugin.engine.model import llava
+    from sfllava_plugin.engine.offline.questions import Question
+    from sfllava_plugin.engine.offline.runner import Runner
 
     def zeroed(chunks, frames, chosen, project=None):
         tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
@@ -98,12 +98,12 @@ def without(folder: Path, pathway: str) -> Replies:
 
     with (folder / "questions.jsonl").open(encoding="utf-8") as file:
         rows = read_rows(file, folder)
-    runner, model.pooling = Runner(MODEL), Patched
+    runner, llava.pooling = Runner(MODEL), Patched
     try:
         questions = [Question(row.video, row.question, row.options, 32) for row in rows]
         answers = dict(runner.answers(questions))
     finally:
-        model.pooling = pooling
+        llava.pooling = pooling
         runner.close()
     return {row.id: answers[i].answer or answers[i].text for i, row in enumerate(rows)}
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from sfllava_plugin import pathways, pooling
+from sfllava_plugin.tokens import notation, pooling
 from training import attention
 from training.dialogue import IGNORE, Batch
 
@@ -20,7 +20,7 @@ TOWER_LAYERS = 3
 CONTEXT = 1024
 #: What the shipped model is set to; training varies it.
 FRAMES = 16
-PATHWAYS = pathways.SlowFast(pathways.Slow(4, "spatial_1d_max_pool"), pathways.Fast(2, 2))
+PATHWAYS = notation.SlowFast(notation.Slow(4, "spatial_1d_max_pool"), notation.Fast(2, 2))
 #: CLIP's own statistics would do; these centre the shapes' world.
 MEAN, STD = (0.25, 0.25, 0.25), (0.25, 0.25, 0.25)
 
@@ -82,7 +82,7 @@ class Language(nn.Module):
         self.linear_2 = nn.Linear(WIDTH, WIDTH)
         self.decoder = LlamaForCausalLM._from_config(text_config(vocabulary), attn_implementation=attention.NAME)
 
-    def video_tokens(self, features: torch.Tensor, chosen: pathways.Pathways) -> torch.Tensor:
+    def video_tokens(self, features: torch.Tensor, chosen: notation.Pathways) -> torch.Tensor:
         """[B, T, P, WIDTH] -> [B, tokens, WIDTH]."""
         hidden = F.gelu(self.linear_1(features))
         return torch.vmap(lambda video: pooling.video_tokens(video, chosen, self.linear_2))(hidden)

@@ -5,11 +5,11 @@ import random
 import cv2
 import numpy as np
 
-from sfllava_plugin.frames import sample_indices
-from sfllava_plugin.resize import resize_frames
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.drawing import draw
 from sfllava_plugin.shapes.scenes import Scene
+from sfllava_plugin.video.resize import resize_frames
+from sfllava_plugin.video.sampling import sample_indices
 from training.model import IMAGE_SIZE
 
 #: Drawn at twice the tower's size, so that the resize to it has something to do.

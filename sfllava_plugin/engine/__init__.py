@@ -10,13 +10,13 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 
-from sfllava_plugin.model_directory import ARCHITECTURE
+from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
 
 logger = logging.getLogger(__name__)
 
-_MODEL = "sfllava_plugin.engine.model:SlowFastLlavaForConditionalGeneration"
+_MODEL = "sfllava_plugin.engine.model.llava:SlowFastLlavaForConditionalGeneration"
 #: Modules with a `register` of their own.
-_PARTS = ("video_loader", "media", "defaults", "aliases")
+_PARTS = ("serving.video_loader", "serving.connector", "config_hook", "aliases")
 
 
 def register() -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin import registry
-from sfllava_plugin.engine import given, media
-from sfllava_plugin.model_directory import engine_defaults, is_prepared
+from sfllava_plugin.checkpoints.prepared import engine_defaults, is_prepared
+from sfllava_plugin.engine import explicit
+from sfllava_plugin.engine.serving import connector
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
@@ -33,8 +34,8 @@ def register() -> None:
     surfaces = (
         (arg_utils.EngineArgs, "create_engine_config", _resolve_before),
         (arg_utils, "get_model_path", _leave_aliases),
-        (arg_utils.EngineArgs, "add_cli_args", given.noting_options),
-        (arg_utils.EngineArgs, "from_cli_args", given.keeping_command),
+        (arg_utils.EngineArgs, "add_cli_args", explicit.noting_options),
+        (arg_utils.EngineArgs, "from_cli_args", explicit.keeping_command),
     )
     if not all(callable(getattr(owner, name, None)) for owner, name, _ in surfaces):
         logger.warning(
@@ -64,13 +65,13 @@ def resolve(arguments: "EngineArgs") -> None:
         arguments.served_model_name = arguments.served_model_name or arguments.model
         tokenizer_is_model = arguments.tokenizer == arguments.model
         # Here and not above: it loads half of transformers, and most processes never ask for an alias.
-        from sfllava_plugin.checkpoints import prepare
+        from sfllava_plugin.checkpoints.prepare import prepare
 
         arguments.model = str(prepare(entry))
         if tokenizer_is_model:
             arguments.tokenizer = arguments.model
     if is_prepared(arguments.model):
-        media.choose(arguments, registry.load().limits.pixels)
+        connector.choose(arguments, registry.load().limits.pixels)
         _complete(arguments, engine_defaults(arguments.model))
 
 
@@ -96,7 +97,7 @@ def _warn(message: str) -> None:
 
 def _complete(arguments: "EngineArgs", defaults: dict) -> None:
     fields = {field.name: field for field in dataclasses.fields(arguments)}
-    set_by_user = given.names(arguments)
+    set_by_user = explicit.names(arguments)
     for name, value in defaults.items():
         if name not in fields:
             raise ValueError(f"{arguments.model}: vLLM has no engine argument {name!r}: correct the registry")

@@ -19,16 +19,17 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
-from sfllava_plugin import checkpoints, provenance
+from sfllava_plugin import provenance
 from sfllava_plugin._environment import quiet
-from sfllava_plugin.choices import read_choice
-from sfllava_plugin.engine.questions import Failure, Question, Score
+from sfllava_plugin.checkpoints.prepare import cache_folder
+from sfllava_plugin.engine.offline.questions import Failure, Question, Score
 from sfllava_plugin.errors import EngineDied
-from sfllava_plugin.evaluation import likelihoods, outcome, tracing
-from sfllava_plugin.evaluation.asking import question_and_options, words_around
+from sfllava_plugin.evaluation import exit_status, lmms_eval_fixes, trace
 from sfllava_plugin.evaluation.dealing import Dealt, all_take_part, answer_together
-from sfllava_plugin.evaluation.engines import agreed_time, engine_arguments, start
+from sfllava_plugin.evaluation.documents import question_and_options, words_around
 from sfllava_plugin.evaluation.journal import Journal
+from sfllava_plugin.evaluation.launch import agreed_time, engine_arguments, start
+from sfllava_plugin.prompts.choices import read_choice
 
 PROMPTS = ("paper", "task")
 #: What the released evaluation generates at most; a task's own number is smaller or made for longer-winded models.
@@ -77,7 +78,7 @@ class SlowFastLlava(lmms):
         if prompt not in PROMPTS:
             raise ValueError(f"prompt={prompt}: use {' or '.join(PROMPTS)}")
         quiet()
-        likelihoods.let_pairs_through()
+        lmms_eval_fixes.let_pairs_through()
         self._rank, self._world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if data_parallel_size not in (None, self._world_size):
             raise ValueError(
@@ -89,7 +90,7 @@ class SlowFastLlava(lmms):
             arguments = engine_arguments(engine, frames, pathways)
             self._runner = start(pretrained, arguments, self._world_size)
         except (ValueError, OSError) as error:
-            outcome.stop(error, _CANNOT_START)
+            exit_status.stop(error, _CANNOT_START)
         self._run = {"pretrained": pretrained, "prompt": prompt}
         self._run |= provenance.describe(self._runner.directory, arguments)
         self._run["versions"] |= provenance.versions("lmms-eval")
@@ -173,9 +174,9 @@ class SlowFastLlava(lmms):
                     answers[dealt.position] = answer
         except EngineDied as error:
             kept = "; what was answered is kept, the same command goes on" if self._journal else ""
-            outcome.stop(EngineDied(f"{error}{kept}"), _ENGINE_DIED)
+            exit_status.stop(EngineDied(f"{error}{kept}"), _ENGINE_DIED)
         self._write_trace(requests, answers)
-        outcome.report(failures, len(real))
+        exit_status.report(failures, len(real))
         return answers
 
     def _asked(self, asked: list[Dealt], before: int) -> Iterator[tuple[Dealt, dict[str, Any] | str]]:
@@ -235,7 +236,7 @@ class SlowFastLlava(lmms):
 
     def _key(self, question) -> str | None:
         """What an answer depends on, beside the run; None without a video."""
-        from sfllava_plugin.engine.plan import video_identifier
+        from sfllava_plugin.engine.offline.plan import video_identifier
 
         prompt = self._runner.prompt(question.text, question.options, question.prompt_frame)
         try:
@@ -255,7 +256,7 @@ class SlowFastLlava(lmms):
             return
         folder = Path(command.output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava"
         try:
-            tracing.write(folder, self._run, rows, self._rank)
+            trace.write(folder, self._run, rows, self._rank)
         except OSError as error:
             # The numbers are worth more than what they came from.
             print(f"sfllava: {folder}: cannot be written: {error.strerror}; it goes on without", file=sys.stderr)
@@ -269,7 +270,7 @@ def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> 
 def _open_journal(where: str | None, description: dict[str, Any], rank: int) -> Journal | None:
     if where is not None and where.lower() == "none":
         return None
-    folder = Path(where).expanduser() if where else checkpoints.cache_folder().parent / "evaluation"
+    folder = Path(where).expanduser() if where else cache_folder().parent / "evaluation"
     return Journal(folder, description, rank)
 
 

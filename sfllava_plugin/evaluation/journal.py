@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from sfllava_plugin.files import written_aside
+from sfllava_plugin._atomic import written_aside
 from sfllava_plugin.provenance import key_of
 
 

@@ -8,7 +8,7 @@ from sfllava_plugin.shapes import clips
 @pytest.fixture(scope="session")
 def tiny():
     """One engine in this process; what that takes is not left to the other doors' processes."""
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.runner import Runner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -68,7 +68,7 @@ def lettered(question):
 
 
 def test_answers_come_in_order_whatever_the_videos(adapter, ask, made, tiny, monkeypatch):
-    from sfllava_plugin.engine import plan as module
+    from sfllava_plugin.engine.offline import plan as module
 
     read = []
     real = module.read_video
@@ -180,7 +180,7 @@ def test_wrong_arguments_are_named(adapter):
 
 
 def test_engine_arguments_are_merged():
-    from sfllava_plugin.evaluation.engines import engine_arguments
+    from sfllava_plugin.evaluation.launch import engine_arguments
 
     given = {"media_io_kwargs": '{"video": {"fps": 2}, "image": {}}', "hf_overrides": '{"a": 1}', "dtype": "float32"}
     assert engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
@@ -193,7 +193,7 @@ def test_engine_arguments_are_merged():
 def test_lmms_evals_fault_is_mended_once():
     from lmms_eval import evaluator
 
-    from sfllava_plugin.evaluation.likelihoods import let_pairs_through
+    from sfllava_plugin.evaluation.lmms_eval_fixes import let_pairs_through
 
     let_pairs_through()
     mended = evaluator.unwrap_generation_output

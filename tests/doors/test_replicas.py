@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
-from sfllava_plugin.batch import Row
-from sfllava_plugin.engine import replicas
+from sfllava_plugin.batch.files import Row
+from sfllava_plugin.engine.offline import replicas
 
 ROWS = [Row(id=number, video=f"{number % 7}.mp4", question="?") for number in range(50)]
 

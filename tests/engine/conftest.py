@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from examples.random_checkpoint import REAL_GRID, write_checkpoint
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import KV_CACHE
 
 
@@ -39,7 +39,7 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(scope="session")
 def runners(checkpoints):
     """runners(family, layout, **engine arguments): an engine in float32."""
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.runner import Runner
 
     started = {}
 
@@ -56,7 +56,7 @@ def runners(checkpoints):
 @pytest.fixture(scope="session")
 def tiny():
     """The model that comes with the package. For the session: an engine that ends takes the others' groups with it."""
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.runner import Runner
 
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
 
@@ -65,7 +65,7 @@ def tiny():
 def clips(bikes, tmp_path_factory):
     """clips(T): a video of exactly T frames of a real clip, as a folder of images."""
     written = {}
-    source = read_video(bikes, num_frames=60, image_size=120).frames
+    source = decode(bikes, num_frames=60, image_size=120).frames
 
     def write(count):
         if count not in written:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfllava_plugin.engine.video_loader import LoaderSettings
+from sfllava_plugin.engine.serving.video_loader import LoaderSettings
 from sfllava_plugin.limits import Limits
 from tests.engine.support import KV_CACHE
 
@@ -92,7 +92,7 @@ def test_in_python_a_mapping_cannot_say_what_equals_vllms_default(made_by):
 
 
 def test_through_the_runner_vllms_own_default_is_the_users_word_too(made_by):
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.runner import Runner
 
     made = made_by(lambda: Runner("my-model", {"enforce_eager": False}))
     assert (made.model_config.enforce_eager, made.model_config.seed) == (False, 5)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sfllava_plugin import cli
-from sfllava_plugin.choices import read_choice
+from sfllava_plugin.prompts.choices import read_choice
 from tests.engine.support import KV_CACHE
 
 ENGINE = json.dumps({"dtype": "float32", "kv_cache_memory_bytes": KV_CACHE})
@@ -44,7 +44,7 @@ def ask(monkeypatch, capsys, checkpoints):
 
 
 def test_json_is_the_contract_and_the_runners_answer(ask, runners, bikes):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     options = ("a red bus", "two bikes")
     given = [argument for option in options for argument in ("--options", option)]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sfllava_plugin.engine.questions import Question
+from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.limits import DEFAULTS
 from tests.engine.support import forget
 

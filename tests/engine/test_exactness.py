@@ -6,8 +6,7 @@ import functools
 import pytest
 import torch
 
-from sfllava_plugin import pathways
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import FEATURES, assert_same_answer, expected_answer, model_of
 
@@ -30,14 +29,14 @@ PATHWAYS = [
 
 @pytest.fixture
 def question():
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     return functools.partial(Question, logprobs=5)
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 50])
 def test_video_features(runners, checkpoints, clips, monkeypatch, count):
-    frames = read_video(clips(count), num_frames=50, image_size=336).frames
+    frames = decode(clips(count), num_frames=50, image_size=336).frames
     model = model_of(runners())
     settings = model.settings
     # The tower does not depend on the pathways: run ours and the reference's once.
@@ -47,7 +46,7 @@ def test_video_features(runners, checkpoints, clips, monkeypatch, count):
     monkeypatch.setattr(model, "_hidden", lambda _: iter(hidden))
     try:
         for notation in PATHWAYS:
-            model.settings = dataclasses.replace(settings, pathways=pathways.parse(notation))
+            model.settings = dataclasses.replace(settings, pathways=notation.parse(notation))
             with torch.inference_mode():
                 [tokens] = model.embed_multimodal(video_frames=[torch.from_numpy(frames)])
             expected = reference.pathway(projected, notation)
@@ -63,7 +62,7 @@ def test_video_features(runners, checkpoints, clips, monkeypatch, count):
 def test_prompt_frames_of_every_family(runners, checkpoints, clips, question, family, options):
     runner = runners(family)
     asked = question(clips(12), "What happens after <image> the start?", options, max_tokens=12)
-    frames = read_video(asked.video, num_frames=50, image_size=336).frames
+    frames = decode(asked.video, num_frames=50, image_size=336).frames
     expected = expected_answer(checkpoints(family), runner, asked, frames, DEFAULT)
     assert_same_answer(runner.answer(asked), *expected)
 
@@ -72,7 +71,7 @@ def test_prompt_frames_of_every_family(runners, checkpoints, clips, question, fa
 def test_answers_at_every_length(runners, checkpoints, clips, question, count):
     runner = runners()
     asked = question(clips(count), "What is happening?", max_tokens=24)
-    frames = read_video(asked.video, num_frames=50, image_size=336).frames
+    frames = decode(asked.video, num_frames=50, image_size=336).frames
     answer = runner.answer(asked)
     assert_same_answer(answer, *expected_answer(checkpoints(), runner, asked, frames, DEFAULT))
     shown = min(count, 50)
@@ -96,7 +95,7 @@ def test_answers_through_every_kind_of_pathway(runners, checkpoints, clips, ques
     overrides = {"slowfast_pathways": notation, "slowfast_frames": count}
     runner = runners(hf_overrides=overrides)
     asked = question(clips(50), "What is happening?", max_tokens=12)
-    frames = read_video(asked.video, num_frames=count, image_size=336).frames
+    frames = decode(asked.video, num_frames=count, image_size=336).frames
     assert len(frames) == count
     answer = runner.answer(asked)
     assert_same_answer(answer, *expected_answer(checkpoints(), runner, asked, frames, notation))
@@ -105,7 +104,7 @@ def test_answers_through_every_kind_of_pathway(runners, checkpoints, clips, ques
 def test_real_clip(runners, checkpoints, bikes, question):
     runner = runners()
     asked = question(bikes, "Describe the video.", max_tokens=24)
-    frames = read_video(bikes, num_frames=50, image_size=336).frames
+    frames = decode(bikes, num_frames=50, image_size=336).frames
     answer = runner.answer(asked)
     assert_same_answer(answer, *expected_answer(checkpoints(), runner, asked, frames, DEFAULT))
     assert answer.video_tokens == 3680

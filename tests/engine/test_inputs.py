@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import model_of
 
@@ -35,7 +35,7 @@ def recompute(folder, runner, prompt, features, steps=8):
 
 
 def test_several_videos_keep_their_order(compact, checkpoints, clips, generate):
-    clips = [read_video(clips(count), num_frames=50, image_size=336).frames for count in (12, 5)]
+    clips = [decode(clips(count), num_frames=50, image_size=336).frames for count in (12, 5)]
     clips[1] = np.ascontiguousarray(clips[1][:, ::-1])
     features = [reference.video_features(checkpoints(), clip, "temporal_global_pool") for clip in clips]
     prompt = "USER: First <image>\nthen <image>\nWhat changed? ASSISTANT:"
@@ -49,7 +49,7 @@ def test_several_videos_keep_their_order(compact, checkpoints, clips, generate):
 
 
 def test_image_is_one_unpooled_frame(compact, checkpoints, clips, generate):
-    frame = read_video(clips(1), num_frames=1, image_size=336).frames
+    frame = decode(clips(1), num_frames=1, image_size=336).frames
     prompt = "USER: <image>\nWhat is it? ASSISTANT:"
     features = reference.video_features(checkpoints(), frame, "concat")
     output = generate(compact, prompt, image=Image.fromarray(frame[0]))
@@ -57,8 +57,8 @@ def test_image_is_one_unpooled_frame(compact, checkpoints, clips, generate):
 
 
 def test_video_takes_the_first_marker_and_the_image_the_next(compact, checkpoints, clips, generate):
-    video = read_video(clips(5), num_frames=50, image_size=336).frames
-    image = read_video(clips(1), num_frames=1, image_size=336).frames
+    video = decode(clips(5), num_frames=50, image_size=336).frames
+    image = decode(clips(1), num_frames=1, image_size=336).frames
     features = [
         reference.video_features(checkpoints(), video, "temporal_global_pool"),
         reference.video_features(checkpoints(), image, "concat"),
@@ -72,7 +72,7 @@ def test_frames_of_any_size_are_resized_as_the_loader_does(runners, bikes, gener
     from decord import VideoReader
 
     prompt = runners().prompt("What is happening?")
-    ours = read_video(bikes, num_frames=50, image_size=336)
+    ours = decode(bikes, num_frames=50, image_size=336)
     original = VideoReader(str(bikes)).get_batch(list(ours.indices)).asnumpy()
     assert original.shape == (50, 272, 640, 3)
     outputs = [generate(runners(), prompt, video=frames) for frames in (original, ours.frames)]
@@ -92,7 +92,7 @@ def test_frames_of_any_size_are_resized_as_the_loader_does(runners, bikes, gener
 def test_refused_prompts(runners, clips, generate, prompt, videos, message):
     from vllm.exceptions import VLLMClientError
 
-    video = read_video(clips(50), num_frames=50, image_size=336).frames
+    video = decode(clips(50), num_frames=50, image_size=336).frames
     with pytest.raises((ValueError, VLLMClientError), match=message):
         generate(runners(), prompt, video=[video] * videos)
     assert generate(runners(), "USER: <image> hello ASSISTANT:", video=video).outputs[0].token_ids
@@ -124,7 +124,7 @@ def test_memory_is_measured_with_the_largest_video(runners):
 def test_what_vllm_may_use():
     from vllm.model_executor.models.interfaces import supports_lora, supports_multimodal, supports_pp
 
-    from sfllava_plugin.engine.model import SlowFastLlavaForConditionalGeneration as Model
+    from sfllava_plugin.engine.model.llava import SlowFastLlavaForConditionalGeneration as Model
 
     assert supports_multimodal(Model)
     assert supports_lora(Model)
@@ -140,7 +140,7 @@ def test_projector_pools_before_its_second_half(runners, clips, monkeypatch):
     monkeypatch.setattr(
         model.multi_modal_projector, "output", lambda hidden: rows.append(hidden[..., 0].numel()) or output(hidden)
     )
-    frames = torch.from_numpy(read_video(clips(50), num_frames=50, image_size=336).frames)
+    frames = torch.from_numpy(decode(clips(50), num_frames=50, image_size=336).frames)
     with torch.inference_mode():
         model.embed_multimodal(video_frames=[frames])
     assert sum(rows) == 10 * 576 + 50 * 16

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfllava_plugin.engine import jpeg_frames
-from sfllava_plugin.engine.video_loader import LoaderSettings
-from sfllava_plugin.frames import VideoError, read_video
+from sfllava_plugin.engine.serving import jpeg_frames
+from sfllava_plugin.engine.serving.video_loader import LoaderSettings
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.errors import VideoError
 
 SETTINGS = LoaderSettings(frames=8, image_size=16, limits=Limits(pixels=40 * 30))
 
@@ -34,7 +35,7 @@ def test_they_are_a_video_like_every_other(tmp_path: Path, count):
     made = jpegs(count)
     for number, frame in enumerate(made):
         (tmp_path / f"{number:03}.jpg").write_bytes(frame)
-    expected = read_video(tmp_path, num_frames=8, image_size=16)
+    expected = decode(tmp_path, num_frames=8, image_size=16)
     frames, metadata = jpeg_frames.load(sent(made), 8, SETTINGS)
     np.testing.assert_array_equal(frames, expected.frames)
     assert metadata["frames_indices"] == list(expected.indices)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from examples.random_checkpoint import REAL_GRID
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 
 RANK, ALPHA = 8, 16
@@ -54,7 +54,7 @@ def test_adapter_answers_as_merged_weights(layout, runners, checkpoints, adapter
     save_file(weights, merged / "model.safetensors", metadata={"format": "pt"})
 
     runner = runners(layout=layout, enable_lora=True, max_lora_rank=RANK, max_loras=2)
-    frames = read_video(clips(12), num_frames=50, image_size=336).frames
+    frames = decode(clips(12), num_frames=50, image_size=336).frames
     prompt = "USER: <image>\nWhat is happening? ASSISTANT:"
     ids = reference.prompt_token_ids(runner.engine.get_tokenizer(), prompt)
     features = reference.video_features(merged, frames, "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4")

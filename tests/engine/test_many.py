@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from sfllava_plugin.engine import plan
-from sfllava_plugin.engine.questions import Answer, Failure, Question
-from sfllava_plugin.engine.runner import Runner
+from sfllava_plugin.engine.offline import plan
+from sfllava_plugin.engine.offline.questions import Answer, Failure, Question
+from sfllava_plugin.engine.offline.runner import Runner
 from sfllava_plugin.shapes import clips
 from tests.engine.support import KV_CACHE, forget
 

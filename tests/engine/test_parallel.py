@@ -13,7 +13,7 @@ from tests.engine.support import KV_CACHE
 
 
 def test_two_workers_answer_as_one(runners, checkpoints, bikes):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     engine = {"dtype": "float32", "tensor_parallel_size": 2, "mm_encoder_tp_mode": "data"}
     engine["kv_cache_memory_bytes"] = KV_CACHE

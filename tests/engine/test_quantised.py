@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sfllava_plugin.checkpoints import prepare
+from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 from tests.engine.support import KV_CACHE, model_of
 
@@ -67,8 +67,8 @@ def twins(small_hf, small_original, tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers(twins, bikes):
     """answers(name, **engine arguments): a model's answers; where it is quantised, its layers are."""
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.questions import Question
+    from sfllava_plugin.engine.offline.runner import Runner
 
     def ask(name, **arguments):
         settings = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": KV_CACHE}

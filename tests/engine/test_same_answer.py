@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.engine.serving.video_loader import metadata
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
 QUESTIONS = ["What is happening?", "Who is there, and why?", "What is the weather like in the second half?"]
@@ -16,7 +16,7 @@ def ask(bikes):
     from vllm import SamplingParams
 
     def submit(runner, questions, clip=bikes):
-        video = read_video(clip, num_frames=50, image_size=336)
+        video = decode(clip, num_frames=50, image_size=336)
         prompts = [
             {"prompt": runner.prompt(text), "multi_modal_data": {"video": [(video.frames, metadata(video))]}}
             for text in questions
@@ -49,7 +49,7 @@ def test_both_layouts(runners, ask):
 
 
 def test_both_layouts_say_the_same_text(runners, bikes):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     said = [
         runners(layout=layout).answer(Question(bikes, QUESTIONS[0], max_tokens=12)) for layout in ("hf", "original")
@@ -90,9 +90,9 @@ def test_chunked_prefill(runners, ask):
 
 
 def test_half_precision_runs_and_is_near(runners, bikes):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
-    frames = torch.from_numpy(read_video(bikes, num_frames=50, image_size=336).frames)
+    frames = torch.from_numpy(decode(bikes, num_frames=50, image_size=336).frames)
     exact, half = model_of(runners()), model_of(runners(dtype="bfloat16"))
     with torch.inference_mode():
         [expected] = exact.embed_multimodal(video_frames=[frames])

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import LOGPROBS
 
@@ -22,7 +22,7 @@ CONTINUATIONS = [
 
 @pytest.fixture
 def questions(clips):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     return [Question(clips(12), "What happens?", continuation=continuation) for continuation in CONTINUATIONS]
 
@@ -34,7 +34,7 @@ def expected(folder, runner, question):
     before = reference.prompt_token_ids(tokenizer, text)
     whole = reference.prompt_token_ids(tokenizer, text + question.continuation)
     continuation = whole[len(before) :]
-    frames = read_video(question.video, num_frames=50, image_size=336).frames
+    frames = decode(question.video, num_frames=50, image_size=336).frames
     features = reference.video_features(folder, frames, DEFAULT)
     return continuation, reference.continuation_logprobs(folder, before, features, continuation)
 

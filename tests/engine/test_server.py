@@ -70,7 +70,7 @@ def server(tmp_path_factory, checkpoints, media):
 @pytest.fixture(scope="module")
 def expected(runners, bikes):
     """What the engine in this process answers to the same question."""
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     return runners().answer(Question(str(bikes), QUESTION, max_tokens=12))
 
@@ -138,7 +138,7 @@ def test_streaming(server, media, expected):
 
 
 def test_multiple_choice_by_template_arguments(chat, runners, bikes, media):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     options = ["a red bus", "two bikes"]
     response = chat([video((media / "bikes.mp4").as_uri()), text()], chat_template_kwargs={"options": options})

@@ -4,9 +4,9 @@ from collections import defaultdict
 
 import pytest
 
-from sfllava_plugin.frames import read_video
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
 #: Never trained on, never looked at while training.
@@ -27,7 +27,7 @@ def shown(tmp_path_factory):
 @pytest.fixture
 def replies(tiny):
     """replies([(video, question), ...]): the letter or the text of each answer."""
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline.questions import Question
 
     def ask(asked):
         questions = [Question(video, question.text, question.options, 24) for video, question in asked]
@@ -62,7 +62,7 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
             if question.kind == "direction" and question.answer != "nowhere":
                 folder = tmp_path / f"{clip.scene.seed}"
                 folder.mkdir(exist_ok=True)
-                frames = read_video(video, num_frames=clips.FRAMES, image_size=clips.SIDE).frames
+                frames = decode(video, num_frames=clips.FRAMES, image_size=clips.SIDE).frames
                 for number, frame in enumerate(frames[::-1]):
                     Image.fromarray(frame).save(folder / f"{number:03}.png")
                 asked.append((str(folder), question))
@@ -72,7 +72,7 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
 
 
 def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch):
-    from sfllava_plugin import pooling
+    from sfllava_plugin.tokens import pooling
 
     asked = [
         (video, question)

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from sfllava_plugin.engine.questions import Answer, Question
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.engine.offline.questions import Answer, Question
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
 VIDEOS, FRAMES = 20, 2
@@ -26,7 +26,7 @@ WRAPPERS = {
 @pytest.fixture(scope="module")
 def videos(bikes, tmp_path_factory):
     """Twenty different videos of two frames, as folders of images."""
-    source = read_video(bikes, num_frames=VIDEOS * FRAMES, image_size=112).frames
+    source = decode(bikes, num_frames=VIDEOS * FRAMES, image_size=112).frames
     folders = []
     for number in range(VIDEOS):
         folder = tmp_path_factory.mktemp(f"video-{number}")

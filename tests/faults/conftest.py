@@ -29,7 +29,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny():
     """sf-llava-tiny. For the session: an engine that ends takes the others' groups with it."""
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.runner import Runner
 
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 64 * 2**20})
 

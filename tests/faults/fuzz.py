@@ -13,9 +13,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from sfllava_plugin.decoding import read_video
-from sfllava_plugin.frames import VideoError
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.isolated import read_video
 from tests import videos
 from tests.faults.mutations import mutate
 

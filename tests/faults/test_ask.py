@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sfllava_plugin import cli
-from sfllava_plugin.engine import runner
+from sfllava_plugin.engine.offline import runner
 from tests.faults import inputs
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sfllava_plugin.batch import Row
-from sfllava_plugin.engine import batch_rows
+from sfllava_plugin.batch.files import Row
+from sfllava_plugin.engine.offline import batch_rows
 from tests.decoder_programs import decoders, end_all, looking_at
 from tests.faults import inputs
 

@@ -13,11 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
-from sfllava_plugin import decoder, frames
-from sfllava_plugin.decoding import read_video
-from sfllava_plugin.faults import DecoderUnavailable
-from sfllava_plugin.frames import VideoError
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.video import decode
+from sfllava_plugin.video.errors import DecoderUnavailable, VideoError
+from sfllava_plugin.video.isolated import read_video
+from sfllava_plugin.video.isolation import worker_process
 from tests.decoder_programs import decoders, end_all, looking_at, processes
 from tests.faults.encoding import encode
 
@@ -29,7 +29,7 @@ def plain(made):
 
 @pytest.fixture
 def expected(plain):
-    return frames.read_video(plain, num_frames=16, image_size=48)
+    return decode.decode(plain, num_frames=16, image_size=48)
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_no_more_decode_at_once_than_said(plain, expected):
 
 
 def test_an_old_process_is_replaced(plain, expected, monkeypatch):
-    monkeypatch.setattr(decoder, "_VIDEOS_OF_A_PROCESS", 2)
+    monkeypatch.setattr(worker_process, "_VIDEOS_OF_A_PROCESS", 2)
     seen = set()
     for _ in range(6):
         same(read(plain), expected)
@@ -143,7 +143,7 @@ def test_a_forked_copy_has_processes_of_its_own(plain, expected):
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_when_the_program_ends(plain, ending):
-    program = "import sys, time; from sfllava_plugin.decoding import read_video\n"
+    program = "import sys, time; from sfllava_plugin.video.isolated import read_video\n"
     program += "read_video(sys.argv[1], num_frames=1, image_size=8); print('read', flush=True); time.sleep(60)"
     parent = subprocess.Popen([sys.executable, "-c", program, plain], stdout=subprocess.PIPE)
     assert parent.stdout.readline() == b"read\n"
@@ -158,11 +158,11 @@ def test_an_orphan_that_hangs_ends_by_itself(plain):
     """The program is killed while its decoder, outside of Python, does not come back."""
     program = """
 import sys
-from sfllava_plugin import decoding
+from sfllava_plugin.video import isolated
 from sfllava_plugin.limits import Limits
 from tests.decoder_programs import decoders, looking_at
 with decoders(looking_at("ctypes.CDLL(None).sleep(1000)")):
-    decoding.read_video(sys.argv[1], num_frames=1, image_size=8, limits=Limits(decode_seconds=3))
+    isolated.read_video(sys.argv[1], num_frames=1, image_size=8, limits=Limits(decode_seconds=3))
 """
     parent = subprocess.Popen([sys.executable, "-c", program, plain], stderr=subprocess.DEVNULL)
     while not (children := psutil.Process(parent.pid).children()):

@@ -121,7 +121,7 @@ def test_a_killed_engine_loses_no_answer(run, tmp_path):
 @pytest.mark.parametrize("level", ["ERROR", "INFO"])
 def test_a_start_that_fails_in_this_process(truncated, monkeypatch, capfd, level):
     """Whoever chose a level of logging sees all of it."""
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.runner import Runner
 
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", level)
     with pytest.raises(EngineStartError, match=r"the engine did not start: .*SafetensorError") as failed:
@@ -136,8 +136,8 @@ def test_a_start_that_fails_in_this_process(truncated, monkeypatch, capfd, level
 
 def test_a_step_that_fails_in_this_process(made, good, monkeypatch):
     """What the model raises is the engine's fault, not the question's, whatever its kind."""
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline.questions import Question
+    from sfllava_plugin.engine.offline.runner import Runner
 
     runner = Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 2**26})
     worker = runner.engine.llm_engine.model_executor.driver_worker.worker
@@ -152,7 +152,7 @@ def test_a_step_that_fails_in_this_process(made, good, monkeypatch):
 
 
 def test_the_reason_in_a_log():
-    from sfllava_plugin.engine.lifetime import last_exception
+    from sfllava_plugin.engine.offline.lifetime import last_exception
 
     log = """
 (Worker pid=12) INFO 11-25 01:04:14 [loader.py:1] Traceback is not what this line is

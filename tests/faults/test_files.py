@@ -11,7 +11,8 @@ import pytest
 #: A batch without its engine: long answers, one by one.
 BATCH = """
 import sys, time
-from sfllava_plugin import cli, batch_command
+from sfllava_plugin import cli
+from sfllava_plugin.batch import command as batch_command
 def answering(rows):
     for row in rows:
         time.sleep(float(sys.argv[3]))

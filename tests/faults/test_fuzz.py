@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sfllava_plugin import decoding
+from sfllava_plugin.video import isolated
 from tests.faults.fuzz import CLIPS, damaged, outcome, whole
 
 #: (clip, number of the damage): once an unexpected error, as the codec's name was damaged.
@@ -24,7 +24,7 @@ def test_damaged_videos_are_read_or_refused():
     # The damage is neither none nor total.
     assert 50 < outcomes.count("read") < len(asked) - 50
     for clip in CLIPS:
-        after = decoding.read_video(whole(clip), num_frames=8, image_size=32)
+        after = isolated.read_video(whole(clip), num_frames=8, image_size=32)
         assert after.total_frames > 100
 
 

@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from examples.random_checkpoint import SMALL, write_checkpoint
-from sfllava_plugin.checkpoints import prepare
+from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 from tests.serving import data_url, serve
 

@@ -13,15 +13,17 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfllava_plugin import pathways, pooling, registry
-from sfllava_plugin.batch import BatchError, Row, dump, read_rows
+from sfllava_plugin import registry
+from sfllava_plugin.batch.files import BatchError, Row, dump, read_rows
+from sfllava_plugin.batch.results import Results, keys_of
 from sfllava_plugin.evaluation.journal import Journal
-from sfllava_plugin.frames import VideoError, sample_indices
 from sfllava_plugin.limits import DEFAULTS
-from sfllava_plugin.pathways import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
 from sfllava_plugin.registry import RegistryError
-from sfllava_plugin.resize import resize_frames
-from sfllava_plugin.results import Results, keys_of
+from sfllava_plugin.tokens import notation, pooling
+from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.resize import resize_frames
+from sfllava_plugin.video.sampling import sample_indices
 from tests.engine.support import model_of
 
 anything = st.recursive(
@@ -93,12 +95,12 @@ def test_what_is_no_frames_is_refused_as_such(shape, kind):
 def test_as_many_tokens_as_were_counted(frames, grid, choice):
     pathway = choice.draw(pathways_of(grid, slow_frames=2 * frames))
     try:
-        pathways.check(pathway, grid)
+        notation.check(pathway, grid)
     except PathwayError:
         assume(False)
     features = torch.arange(frames * grid * grid, dtype=torch.float32).view(frames, grid * grid, 1)
     tokens = pooling.video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
-    assert tokens.shape == (pathways.token_count(frames, pathway, grid), 2)
+    assert tokens.shape == (notation.token_count(frames, pathway, grid), 2)
     assert tokens.isfinite().all()
 
 
@@ -109,7 +111,7 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
-    from sfllava_plugin.engine.settings import VideoSettings
+    from sfllava_plugin.tokens.geometry import VideoSettings
 
     model_config, model = tiny.engine.llm_engine.model_config, model_of(tiny)
     config, before = model_config.hf_config, model_config.hf_config.slowfast_pathways
@@ -137,7 +139,7 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
 
 @given(pathway=every_pathway)
 def test_a_pathway_is_read_as_it_is_written(pathway):
-    assert pathways.parse(str(pathway)) == pathway
+    assert notation.parse(str(pathway)) == pathway
 
 
 @given(value=st.from_regex(r"slowfast-slow_\d+frms_\w*-fast_\d*x\d*", fullmatch=True) | anything)
@@ -145,11 +147,11 @@ def test_a_pathway_is_read_as_it_is_written(pathway):
 @settings(max_examples=300)
 def test_no_notation_is_more_than_a_pathway_or_an_error(value):
     try:
-        found = pathways.parse(value)
+        found = notation.parse(value)
     except PathwayError as error:
         assert str(error)
     else:
-        assert pathways.parse(str(found)) == found
+        assert notation.parse(str(found)) == found
 
 
 # -- files of questions -------------------------------------------------------------------------

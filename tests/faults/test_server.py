@@ -19,7 +19,7 @@ from tests.serving import data_url, serve
 BROKEN = """
 import pathlib, sys
 wrong = pathlib.Path(__file__).parent
-if "sfllava_plugin.decoding_process" in sys.orig_argv:
+if "sfllava_plugin.video.isolation.worker" in sys.orig_argv:
     if (wrong / "does not start").exists():
         sys.modules["av"] = None
     if (wrong / "has a bug").exists():

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import datasets
 
-from sfllava_plugin.choices import read_choice
+from sfllava_plugin.prompts.choices import read_choice
 
 _VIDEO_ENDINGS = {".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"}
 _LETTERS = "ABCDE"

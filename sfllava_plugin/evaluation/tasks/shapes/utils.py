@@ -2,8 +2,8 @@
 
 import datasets
 
-from sfllava_plugin.checkpoints import cache_folder
-from sfllava_plugin.choices import read_choice
+from sfllava_plugin.checkpoints.prepare import cache_folder
+from sfllava_plugin.prompts.choices import read_choice
 from sfllava_plugin.shapes.clips import clip, edition, write_clip
 from sfllava_plugin.shapes.scenes import random_scene
 

@@ -1,0 +1,72 @@
+"""Defaults that follow from a model directory's own configuration, set where the user left them unset.
+
+vLLM keeps a map from architecture to a class that may complete the model's configuration
+(vllm/model_executor/models/config.py). The number of frames belongs there: vLLM's own default, 32, would reach the
+loader otherwise.
+"""
+
+from typing import TYPE_CHECKING
+
+from sfllava_plugin import registry
+from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
+from sfllava_plugin.engine.serving.video_loader import SETTINGS, LoaderSettings
+from sfllava_plugin.tokens.geometry import VideoSettings
+
+if TYPE_CHECKING:
+    from vllm.config import ModelConfig, VllmConfig
+
+
+def register() -> None:
+    """Enter the defaults of our architecture."""
+    from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
+
+    class SlowFastLlavaDefaults(VerifyAndUpdateConfig):
+        @staticmethod
+        def verify_and_update_model_config(model_config: "ModelConfig") -> None:
+            complete(model_config)
+
+        @staticmethod
+        def verify_and_update_config(vllm_config: "VllmConfig") -> None:
+            enlarge_encoder_cache(vllm_config)
+
+    MODELS_CONFIG_MAP.setdefault(ARCHITECTURE, SlowFastLlavaDefaults)
+
+
+def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
+    """Keep the tokens of as many videos as the operator's limits say.
+
+    vLLM keeps as many as it computes in one step (config/scheduler.py): one or two videos. Questions that alternate
+    between more would run the tower for each.
+    """
+    model_config = vllm_config.model_config
+    if model_config.multimodal_config is None:
+        return
+    loader = model_config.multimodal_config.media_io_kwargs["video"][SETTINGS]
+    tokens = VideoSettings.read(model_config.hf_config).video_tokens(loader.frames)
+    scheduler = vllm_config.scheduler_config
+    scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, loader.limits.cached_videos * tokens)
+
+
+def complete(model_config: "ModelConfig") -> None:
+    """Give the video loader its frame count, its size and the limits.
+
+    Raises:
+        ValueError: pathways or frames do not exist, or leave no token for a question.
+    """
+    limits = registry.load().limits
+    settings = VideoSettings.read(model_config.hf_config)
+    # None when the user switched every modality off and the model runs on text alone.
+    if model_config.multimodal_config is None:
+        return
+    video = model_config.multimodal_config.media_io_kwargs.setdefault("video", {})
+    if video.get("num_frames", -1) == -1:
+        video["num_frames"] = settings.frames
+    frames = video["num_frames"]
+    if not isinstance(frames, int) or not 1 <= frames <= limits.frames:
+        raise ValueError(f"num_frames of a video must be 1 to {limits.frames}, not {frames!r}")
+    video[SETTINGS] = LoaderSettings(frames, settings.image_size, limits)
+    if (tokens := settings.video_tokens(frames)) >= model_config.max_model_len:
+        raise ValueError(
+            f"{frames} frames through {settings.pathways} take {tokens} tokens, and the context is "
+            f"{model_config.max_model_len}: take fewer frames, a coarser pathway or a larger --max-model-len"
+        )

@@ -1,0 +1,28 @@
+"""What was really sent and answered, beside lmms-eval's samples: these show the task's own text, not our prompts."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sfllava_plugin._atomic import written_aside
+
+
+def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
+    """Write the run's description and, for each task, a line of JSON for each request; further calls add lines.
+
+    Args:
+        run: see provenance.py.
+        rows: of each task, by its name.
+        rank: this process among those of the run.
+
+    Raises:
+        OSError: something cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_aside(folder / "run.json") as file:
+        file.write(json.dumps(run, indent=2, default=str).encode() + b"\n")
+    for task, of_task in rows.items():
+        name = f"{task}.jsonl" if rank == 0 else f"{task}.{rank}.jsonl"
+        with (folder / name).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of_task)

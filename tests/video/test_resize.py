@@ -1,0 +1,81 @@
+"""resize.py against PIL."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfllava_plugin.video import resize
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.resize import resize_frames
+from tests.videos import noise, pil_squares
+
+
+def test_resize_is_pil_bicubic_whatever_the_aspect_ratio():
+    source = noise(5)
+    resized = resize_frames(source, 32)
+    assert resized.shape == (5, 32, 32, 3) and resized.dtype == np.uint8
+    assert resized.flags.c_contiguous
+    np.testing.assert_array_equal(resized, pil_squares(source, 32))
+
+
+def test_resize_leaves_squares_of_the_size_alone():
+    source = noise(2, 32, 32)
+    np.testing.assert_array_equal(resize_frames(source, 32), source)
+
+
+def test_resize_takes_frames_of_many_kinds_in_order():
+    gray, rgb, rgba = noise(1, channels=1)[0], noise(1)[0], noise(1, channels=4)[0]
+    palette = Image.fromarray(rgb).quantize(8)
+    resized = resize_frames([gray, rgb, rgba, palette, Image.fromarray(rgb)], 20)
+    expected = pil_squares([np.stack([gray] * 3, -1), rgb, rgba[..., :3], np.asarray(palette.convert("RGB")), rgb], 20)
+    np.testing.assert_array_equal(resized, expected)
+
+
+def test_conversion_to_rgb_comes_before_the_resize():
+    rgba = Image.fromarray(noise(1, channels=4)[0])
+    late = np.asarray(rgba.resize((20, 20), Image.BICUBIC).convert("RGB"))
+    early = np.asarray(rgba.convert("RGB").resize((20, 20), Image.BICUBIC))
+    assert (late != early).any()
+    np.testing.assert_array_equal(resize_frames([rgba], 20)[0], early)
+
+
+def test_one_lazy_image_given_many_times(tmp_path):
+    Image.fromarray(noise(1)[0]).save(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png")
+    np.testing.assert_array_equal(resize_frames([image] * 20, 20), pil_squares([noise(1)[0]] * 20, 20))
+
+
+def test_a_short_queue_changes_nothing(monkeypatch):
+    monkeypatch.setattr(resize, "_BYTES_WAITING", 1)
+    np.testing.assert_array_equal(resize_frames(noise(9), 20), pil_squares(noise(9), 20))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), "uint8"),
+        (np.zeros((2, 3, 8, 8), np.uint8), "height, width, 3"),
+        (np.zeros((2, 0, 8, 3), np.uint8), "height, width, 3"),
+        ([], "1 or more"),
+    ],
+)
+def test_resize_refuses_what_is_no_image(wrong, message):
+    with pytest.raises(VideoError, match=message):
+        resize_frames(wrong, 8)
+
+
+def test_resize_refuses_size_zero():
+    with pytest.raises(VideoError, match="1 or more"):
+        resize_frames(noise(1), 0)
+
+
+def test_frames_that_are_squares_already_are_not_copied():
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    assert resize_frames(frames, 8) is frames
+    fixed = frames.copy()
+    fixed.flags.writeable = False
+    for other in (fixed, frames[:, ::-1], list(frames)):
+        resized = resize_frames(other, 8)
+        assert resized is not other
+        assert np.array_equal(resized, np.asarray(other))
+        assert resized.flags.writeable
