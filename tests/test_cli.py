@@ -226,7 +226,6 @@ def test_without_vllm_asking_says_what_to_install(without_vllm):
 def test_importing_the_pure_half_loads_no_engine():
     files = [file.relative_to(PACKAGE.parent).with_suffix("") for file in PACKAGE.rglob("*.py")]
     modules = [".".join(file.parts) for file in files if not {"engine", "evaluation", "__init__"} & set(file.parts)]
-    # The worker confines its process only when it is run.
     program = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ class VideoSettings:
     """The geometry of one model: ``grid`` x ``grid`` patches of frames of ``image_size`` x ``image_size`` pixels."""
 
     frames: int
-    notation: Pathways
+    pathways: Pathways
     image_size: int
     grid: int
     image_mean: tuple[float, float, float]
