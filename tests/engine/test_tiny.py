@@ -93,10 +93,10 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
     assert share() >= LEAST
     assert model_of(tiny).settings.video_tokens(16) == slow_tokens + 16 * 4
     forget(tiny)
-    import sfllava_plugin.engine.model as engine_model
+    from sfllava_plugin.engine.model import llava
 
     patched = type("Patched", (), {"chunked_video_tokens": staticmethod(without_fast)})
-    monkeypatch.setattr(engine_model, "pooling", patched)
+    monkeypatch.setattr(llava, "pooling", patched)
     blind = share()
     forget(tiny)
     assert blind <= 1 / 6 + 0.15
