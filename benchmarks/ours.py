@@ -97,8 +97,8 @@ class OurModel:
 
     def answer_alone(self, question: Question) -> list[int]:
         """One question as a program without a runner asks it: decoded, then generated, and waited for."""
-        settings = self.runner.settings
-        video = decode(question.video, num_frames=FRAMES, image_size=settings.image_size)
+        size = self.runner.video_config.geometry.image_size
+        video = decode(question.video, num_frames=FRAMES, image_size=size)
         request = {
             "prompt_token_ids": self.tokenise(question.text),
             "multi_modal_data": {"video": [(video.frames, metadata(video))]},

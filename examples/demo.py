@@ -35,7 +35,7 @@ def real_clip() -> Path:
 def pathway_table(runner, answer) -> Table:
     """What the two pathways make of a video."""
     slow, frames = len(answer.slow_frames), len(answer.frames)
-    fast = runner.settings.pathways.fast
+    fast = runner.video_config.pathways.fast
     slow_tokens = answer.video_tokens - frames * fast.height * fast.width
     table = Table("pathway", "frames", "tokens of each", "tokens", box=None)
     table.add_row("slow", str(slow), str(slow_tokens // slow), str(slow_tokens))

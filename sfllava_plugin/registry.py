@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.prompts import FAMILIES
-from sfllava_plugin.tokens.notation import DEFAULT, Single, SlowFast, parse
+from sfllava_plugin.tokens.layout import DEFAULT, TokenLayout, parse
 
 #: Names the user's own registry file.
 USER_FILE = "SFLLAVA_REGISTRY"
@@ -51,10 +51,10 @@ class Entry(BaseModel):
     name: Annotated[str, BeforeValidator(_name)]
     checkpoint: str
     revision: str | None = None
-    layout: Literal["hf", "original"] | None = None
+    format: Literal["hf", "original"] | None = None
     frames: int = Field(default=50, ge=1, strict=True)
     pathways: Annotated[
-        SlowFast | Single,
+        TokenLayout,
         BeforeValidator(parse),
         PlainSerializer(str),
     ] = DEFAULT

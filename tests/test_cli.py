@@ -54,7 +54,7 @@ def test_models_as_json(sfllava):
         "name": "sf-llava-34b",
         "checkpoint": "llava-hf/llava-v1.6-34b-hf",
         "revision": None,
-        "layout": "hf",
+        "format": "hf",
         "frames": 50,
         "pathways": "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4",
         "prompts": "yi",

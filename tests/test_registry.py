@@ -40,7 +40,7 @@ def entry(*lines: str) -> str:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_model_of_the_contract_is_shipped_with_the_papers_setting(name):
     found = registry.load().get(name)
-    assert (found.checkpoint, found.layout, found.prompts) == SHIPPED[name]
+    assert (found.checkpoint, found.format, found.prompts) == SHIPPED[name]
     assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
 
 
@@ -58,14 +58,14 @@ def test_what_an_entry_leaves_out_is_the_papers_setting(user_file):
     user_file(entry())
     found = registry.load().get("mine")
     assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
-    assert (found.revision, found.layout, found.prompts, found.aliases, found.engine) == (None, None, None, (), {})
+    assert (found.revision, found.format, found.prompts, found.aliases, found.engine) == (None, None, None, (), {})
 
 
 def test_every_setting_is_read(user_file):
     user_file(
         entry(
             "revision: v2",
-            "layout: original",
+            "format: original",
             "frames: 20",
             "pathways: {slow: {frames: 4, pool: concat}, fast: {height: 5, width: 7}}",
             "prompts: yi",
@@ -80,7 +80,7 @@ def test_every_setting_is_read(user_file):
         "name": "mine",
         "checkpoint": "owner/name",
         "revision": "v2",
-        "layout": "original",
+        "format": "original",
         "frames": 20,
         "pathways": "slowfast-slow_4frms_concat-fast_5x7",
         "prompts": "yi",
@@ -157,7 +157,7 @@ def test_a_home_folder_is_found(user_file):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (entry("frame: 8"), "line 4: mine: unknown key 'frame': use one of checkpoint, revision, layout, frames"),
+        (entry("frame: 8"), "line 4: mine: unknown key 'frame': use one of checkpoint, revision, format, frames"),
         (entry("frames: 8", "name: other"), "line 5: mine: unknown key 'name': use one of checkpoint, "),
         (entry("7: 8"), "line 4: mine: unknown key '7'"),
         (entry("frames: 8", "frames: 9"), "line 5: the key 'frames' is there twice"),
@@ -166,7 +166,7 @@ def test_a_home_folder_is_found(user_file):
         (entry("pathways:", "  slow: {frames: 1.5, pool: concat}", "  fast: {height: 1, width: 1}"), "not 1.5"),
         (entry("prompts: gemma"), "line 4: mine: prompts: unknown prompts 'gemma': use one of vicuna, yi, mistral"),
         (entry("prompts: [yi]"), r"line 4: mine: prompts: unknown prompts \['yi'\]"),
-        (entry("layout: gguf"), "line 4: mine: layout: .*'hf' or 'original'"),
+        (entry("format: gguf"), "line 4: mine: format: .*'hf' or 'original'"),
         (entry("frames: 0"), "line 4: mine: frames: .*greater than or equal to 1"),
         (entry("frames: 1025"), "line 4: mine: frames: 1025, the limit is 1024"),
         (entry("frames: many"), "line 4: mine: frames: .*integer"),

@@ -22,7 +22,7 @@ quiet()
 
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
-from sfllava_plugin.tokens import pooling
+from sfllava_plugin.tokens.slowfast import SlowFast
 
 MODEL = "sf-llava-tiny"
 #: Held out: training draws from clips.TRAINING_SEEDS on, and looked at seeds below 1000 on its way.
@@ -83,27 +83,25 @@ def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> 
 def without(folder: Path, pathway: str) -> Replies:
     """Replies with the tokens of one pathway zeroed."""
     from sfllava_plugin.batch.files import read_rows
-    from sfllava_plugin.engine.model import llava
     from sfllava_plugin.engine.offline.questions import Question
     from sfllava_plugin.engine.offline.runner import Runner
 
-    def zeroed(chunks, frames, chosen, project=None):
-        tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
-        slow = len(tokens) - frames * chosen.fast.height * chosen.fast.width
+    tokens_of = SlowFast.tokens
+
+    def zeroed(layout, chunks, frames, *others):
+        tokens = tokens_of(layout, chunks, frames, *others)
+        slow = len(tokens) - frames * layout.fast.height * layout.fast.width
         (tokens[:slow] if pathway == "slow" else tokens[slow:]).zero_()
         return tokens
 
-    class Patched:
-        chunked_video_tokens = staticmethod(zeroed)
-
     with (folder / "questions.jsonl").open(encoding="utf-8") as file:
         rows = read_rows(file, folder)
-    runner, llava.pooling = Runner(MODEL), Patched
+    runner, SlowFast.tokens = Runner(MODEL), zeroed
     try:
         questions = [Question(row.video, row.question, row.options, 32) for row in rows]
         answers = dict(runner.answers(questions))
     finally:
-        llava.pooling = pooling
+        SlowFast.tokens = tokens_of
         runner.close()
     return {row.id: answers[i].answer or answers[i].text for i, row in enumerate(rows)}
 
@@ -144,7 +142,9 @@ def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
         )
     for slow in (2, 8):
         notation = f"slowfast-slow_{slow}frms_spatial_1d_max_pool-fast_2x2"
-        note(f"{slow} slow frames", batch(folder, f"{slow}-slow", {"hf_overrides": {"slowfast_pathways": notation}}))
+        note(
+            f"{slow} slow frames", batch(folder, f"{slow}-slow", {"hf_overrides": {"sfllava": {"pathways": notation}}})
+        )
     backwards = batch(changed_clips(folder, work / "backwards", lambda frames: frames[::-1]), "backwards")
     note("frames reversed", backwards, flipped=flipped(backwards, shipped, truth))
     rng = random.Random(0)

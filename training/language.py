@@ -13,7 +13,7 @@ import torch
 
 from sfllava_plugin.shapes.questions import ANSWERS, ShapesQuestion, multiple_choice, questions
 from sfllava_plugin.shapes.scenes import COLUMNS, ROWS
-from sfllava_plugin.tokens import notation
+from sfllava_plugin.tokens.layout import Slow, SlowFast, TokenLayout
 from training.bank import Bank
 from training.dialogue import Batch, Dialogue, reworded
 from training.model import FRAMES, PATHWAYS
@@ -32,7 +32,7 @@ class Lesson:
 
     batch: Batch
     features: torch.Tensor | None
-    notation: notation.Pathways
+    pathways: TokenLayout
     kinds: list[str]
     name: str
 
@@ -80,7 +80,7 @@ class Teacher:
             yield from self._both_ways(self._pairs)
             yield from self._both_ways(self._every)
 
-    def examination(self, choice: bool, frames: int = FRAMES, chosen: notation.Pathways = PATHWAYS) -> Lesson:
+    def examination(self, choice: bool, frames: int = FRAMES, chosen: TokenLayout = PATHWAYS) -> Lesson:
         return self._lesson(self._every, None, choice, frames, chosen)
 
     def _both_ways(self, clips: list[int]) -> Iterator[Lesson]:
@@ -89,11 +89,11 @@ class Teacher:
             frames, chosen = self._setting()
             yield self._lesson(clips, None, choice, frames, chosen)
 
-    def _setting(self) -> tuple[int, notation.Pathways]:
+    def _setting(self) -> tuple[int, TokenLayout]:
         if self._rng.random() < 0.5:
             return FRAMES, PATHWAYS
         frames, slow = self._rng.choice((8, 16, 32)), self._rng.choice((2, 4, 8))
-        return frames, notation.SlowFast(notation.Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
+        return frames, SlowFast(Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
 
     def _with_letters(self, lesson: Callable[[], Lesson]) -> Iterator[Lesson]:
         letters = self.letters()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from sfllava_plugin.tokens import notation, pooling
+from sfllava_plugin.tokens.layout import Fast, Slow, SlowFast, TokenLayout, video_tokens
 from training import attention
 from training.dialogue import IGNORE, Batch
 
@@ -20,7 +20,7 @@ TOWER_LAYERS = 3
 CONTEXT = 1024
 #: What the shipped model is set to; training varies it.
 FRAMES = 16
-PATHWAYS = notation.SlowFast(notation.Slow(4, "spatial_1d_max_pool"), notation.Fast(2, 2))
+PATHWAYS = SlowFast(Slow(4, "spatial_1d_max_pool"), Fast(2, 2))
 #: CLIP's own statistics would do; these centre the shapes' world.
 MEAN, STD = (0.25, 0.25, 0.25), (0.25, 0.25, 0.25)
 
@@ -82,10 +82,10 @@ class Language(nn.Module):
         self.linear_2 = nn.Linear(WIDTH, WIDTH)
         self.decoder = LlamaForCausalLM._from_config(text_config(vocabulary), attn_implementation=attention.NAME)
 
-    def video_tokens(self, features: torch.Tensor, chosen: notation.Pathways) -> torch.Tensor:
+    def video_tokens(self, features: torch.Tensor, chosen: TokenLayout) -> torch.Tensor:
         """[B, T, P, WIDTH] -> [B, tokens, WIDTH]."""
         hidden = F.gelu(self.linear_1(features))
-        return torch.vmap(lambda video: pooling.video_tokens(video, chosen, self.linear_2))(hidden)
+        return torch.vmap(lambda video: video_tokens(video, chosen, self.linear_2))(hidden)
 
     def forward(self, batch: Batch, video: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of every place that an answer is predicted from, and what stands there: [N, vocabulary], [N].

@@ -23,7 +23,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from sfllava_plugin.shapes.clips import TRAINING_SEEDS
-from sfllava_plugin.tokens.notation import Slow, SlowFast
+from sfllava_plugin.tokens.layout import Slow, SlowFast
 from training import bank, export, parallel
 from training.dialogue import Dialogue
 from training.language import Lesson, Teacher

@@ -1,4 +1,4 @@
-"""The mean and standard deviation of each colour that a checkpoint's tower was trained with.
+"""The mean and standard deviation of each colour, as a checkpoint's tower was trained.
 
 transformers writes them into preprocessor_config.json, and since version 5 into a section of processor_config.json.
 Original repositories have neither file: their config.json names the tower, and the tower has its statistics.
@@ -7,8 +7,12 @@ Original repositories have neither file: their config.json names the tower, and 
 import math
 from pathlib import Path
 
-from sfllava_plugin.checkpoints import variants
-from sfllava_plugin.checkpoints.formats import CheckpointError, read_json
+from sfllava_plugin.checkpoints.formats import read_json
+from sfllava_plugin.checkpoints.prepared import CheckpointError
+from sfllava_plugin.tokens.geometry import Colours
+
+#: The mean and the standard deviation.
+Statistics = tuple[Colours, Colours]
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 _SECTION = "image_processor"
@@ -17,8 +21,11 @@ _MEAN, _STD = "image_mean", "image_std"
 _STEPS = {"do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255}
 
 
-def read_normalisation(folder: Path, layout: str) -> tuple[list[float], list[float]]:
-    """The mean and the standard deviation.
+def read_statistics(folder: Path, stock: Statistics | None = None) -> Statistics:
+    """Read the mean and the standard deviation of each colour.
+
+    Args:
+        stock: those of the tower that config.json names, for repositories with neither file.
 
     Raises:
         CheckpointError: nothing names them, two files disagree, or they are used in another way.
@@ -29,8 +36,8 @@ def read_normalisation(folder: Path, layout: str) -> tuple[list[float], list[flo
         if found is not None and not _alike(found, value):
             raise CheckpointError(f"{folder}: {key} of its images is {found!r}, SlowFast-LLaVA needs {value!r}")
     mean, std = (_agreed(folder, sections, key) for key in (_MEAN, _STD))
-    if mean is None and std is None and layout == "original":
-        return tuple(map(list, variants.TOWERS[variants.tower(read_json(folder / "config.json"))]))
+    if mean is None and std is None and stock:
+        return stock
     for key, values in ((_MEAN, mean), (_STD, std)):
         if values is None:
             raise CheckpointError(
@@ -40,7 +47,7 @@ def read_normalisation(folder: Path, layout: str) -> tuple[list[float], list[flo
         raise CheckpointError(
             f"{folder}: {_MEAN} {mean!r} and {_STD} {std!r} must be three numbers each, deviations above 0"
         )
-    return mean, std
+    return tuple(mean), tuple(std)
 
 
 def _sections(folder: Path) -> dict[str, dict]:

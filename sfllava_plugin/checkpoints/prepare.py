@@ -1,29 +1,29 @@
-"""From any LLaVA-NeXT checkpoint to a model directory that vLLM loads as it is.
+"""Write model directories: what vLLM needs to load a checkpoint as it is.
 
-A model directory holds the configuration with our architecture and the pathways, the chat template with the prompt
-frames, a file that names our video loader, greedy generation defaults, and links to the untouched weights and
-tokenizer. It is written aside and renamed, so that preparing twice, or in two processes at once, is safe.
-
-This module writes those directories. It does not know vLLM; engine/ reads what is written here.
+A model directory holds the configuration with our architecture and the key ``sfllava``, the chat template with the
+paper's prompts, a file that names our video loader, greedy generation defaults, and links to the untouched weights and
+tokenizer. It is written under a temporary name and renamed, so preparing twice, or in two processes at once, is safe.
 """
 
 import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
-from sfllava_plugin.checkpoints import json_files, vocabulary
+from sfllava_plugin.checkpoints import families, json_files, vocabulary
 from sfllava_plugin.checkpoints import tokenizer as tokenizer_files
-from sfllava_plugin.checkpoints.formats import find_layout, read_config, read_json, weight_files
+from sfllava_plugin.checkpoints.families.family import Family
+from sfllava_plugin.checkpoints.formats import Format, read_json
 from sfllava_plugin.checkpoints.hub import checkpoint_folder, entry_of
-from sfllava_plugin.checkpoints.normalisation import read_normalisation
 from sfllava_plugin.checkpoints.prepared import (
     ARCHITECTURE,
     CHAT_TEMPLATE,
@@ -32,8 +32,9 @@ from sfllava_plugin.checkpoints.prepared import (
     CheckpointError,
     is_prepared,
 )
+from sfllava_plugin.checkpoints.video_config import KEY, VideoConfig
+from sfllava_plugin.checkpoints.weights import weight_files
 from sfllava_plugin.registry import Entry
-from sfllava_plugin.tokens import notation
 
 _CACHE_VARIABLE = "SFLLAVA_CACHE"
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>")
@@ -45,11 +46,15 @@ class _Source:
 
     entry: Entry
     folder: Path
-    layout: str
+    family: Family
+    format: Format
 
 
 def model_directory(model: str) -> Path:
-    """The model directory of an alias, a model directory, a checkpoint folder or a hub repository.
+    """Find or write the model directory of a model.
+
+    Args:
+        model: a name in the registry, a model directory, a checkpoint folder or a hub repository.
 
     Raises:
         CheckpointError, RegistryError: it is none of these, or cannot be prepared.
@@ -67,12 +72,12 @@ def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
         out: where; by default in the user's cache, under a name that changes with everything that goes in.
 
     Raises:
-        CheckpointError: the checkpoint is neither on disk nor reachable, or not LLaVA-NeXT shaped.
+        CheckpointError: the checkpoint is neither on disk nor reachable, or belongs to no supported family.
     """
     folder = checkpoint_folder(entry)
     if is_prepared(folder):
         raise CheckpointError(f"{folder}: is a model directory already; name the checkpoint it was made from")
-    source = _Source(entry, folder, find_layout(folder, entry.layout))
+    source = _Source(entry, folder, *families.find(folder, entry.format))
     directory = Path(out) if out else cache_folder() / f"{_short_name(entry)}-{_digest(source)}"
     if out is None and is_prepared(directory) and _links_hold(directory):
         return directory
@@ -89,73 +94,64 @@ def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where model directories are kept: the variable SFLLAVA_CACHE, or the user's cache."""
+    """Return the folder of model directories: under SFLLAVA_CACHE, or in the user's cache."""
     return Path(os.environ.get(_CACHE_VARIABLE) or user_cache_path("sfllava")).expanduser() / "models"
 
 
 def _write(source: _Source, out: Path) -> None:
-    tokenizer_files.write(source.folder, out)
+    entry, folder = source.entry, source.folder
+    tokenizer_files.write(folder, out)
     tokenizer = tokenizer_files.load(out)
-    image_token_id = tokenizer.convert_tokens_to_ids(prompts.VIDEO_MARKER)
-    config = read_config(source.folder, source.layout, image_token_id)
-    vocabulary.extend(config, source.folder, max(tokenizer.get_vocab().values()))
-    context = _context(source.entry, config)
-    config.architectures = [ARCHITECTURE]
-    config.slowfast_frames = source.entry.frames
-    config.slowfast_pathways = str(source.entry.pathways)
-    config.slowfast_image_mean, config.slowfast_image_std = read_normalisation(source.folder, source.layout)
-    family = source.entry.prompts or _family(config, tokenizer)
+    marker = tokenizer.convert_tokens_to_ids(prompts.VIDEO_MARKER)
+    config = source.family.read_config(folder, source.format, marker)
+    video = VideoConfig(
+        frames=entry.frames,
+        pathways=entry.pathways,
+        geometry=source.family.geometry(folder, source.format, config),
+        trained_vocab_size=vocabulary.extend(config, folder, max(tokenizer.get_vocab().values())),
+    )
+    context = _context(entry, config, video)
+    family = entry.prompts or source.family.prompts(config, tokenizer)
     template = prompts.chat_template(
         family,
         special_tokens=tokenizer_files.special_tokens(tokenizer),
         bos_token=tokenizer_files.leading_token(tokenizer),
-        own_template=_own_template(source.folder),
+        own_template=_own_template(folder),
     )
-    json_files.write(out / "config.json", config.to_dict())
-    json_files.write(out / "generation_config.json", _generation(source.folder, config, tokenizer))
+    described = config.to_dict() | {"architectures": [ARCHITECTURE], KEY: video.model_dump(mode="json")}
+    json_files.write(out / "config.json", described)
+    json_files.write(out / "generation_config.json", _generation(folder, config, tokenizer))
     json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-    for path in weight_files(source.folder):
+    for path in weight_files(folder):
         (out / path.name).symlink_to(path.absolute())
-    json_files.link_others(source.folder, out)
+    json_files.link_others(folder, out)
     # Last: with it the folder counts as complete.
     json_files.write(
         out / MANIFEST,
         {
-            "name": source.entry.name,
-            "checkpoint": source.entry.checkpoint,
-            "revision": source.entry.revision,
-            "layout": source.layout,
+            "name": entry.name,
+            "checkpoint": entry.checkpoint,
+            "revision": entry.revision,
+            "format": source.format,
             "prompts": family,
-            "engine": {"max_model_len": context} | source.entry.engine,
+            "engine": {"max_model_len": context} | entry.engine,
         },
     )
 
 
-def _context(entry: Entry, config: LlavaNextConfig) -> int:
+def _context(entry: Entry, config: LlavaNextConfig, video: VideoConfig) -> int:
     """Tokens of prompt and answer; refuses frames and pathways that leave none for a question."""
     trained = config.text_config.max_position_embeddings
     context = min(entry.max_model_len or trained, trained)
-    grid = config.vision_config.image_size // config.vision_config.patch_size
-    notation.check(entry.pathways, grid)
-    tokens = notation.token_count(entry.frames, entry.pathways, grid)
+    video.pathways.check(video.geometry)
+    tokens = video.tokens(video.frames)
     if tokens >= context:
         raise CheckpointError(
             f"{entry.name}: {entry.frames} frames through {entry.pathways} take {tokens} tokens, and the model reads "
             f"{context}: take fewer frames or a coarser pathway"
         )
     return context
-
-
-def _family(config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The prompt family of a checkpoint that nobody named one for."""
-    vocabulary = tokenizer.get_vocab()
-    text_model = config.text_config.model_type
-    if text_model in ("mistral", "qwen2"):
-        return {"mistral": "mistral", "qwen2": "qwen"}[text_model]
-    if "<|start_header_id|>" in vocabulary:
-        return "llama3"
-    return "yi" if "<|im_start|>" in vocabulary else "vicuna"
 
 
 def _own_template(folder: Path) -> str | None:
@@ -170,8 +166,8 @@ def _own_template(folder: Path) -> str | None:
     return None
 
 
-def _generation(folder: Path, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> dict:
-    """Greedy, as the paper's evaluation; stops at the end of the text or of the assistant's turn."""
+def _generation(folder: Path, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Greedy, as in the paper's evaluation; stops at the end of the text or of the assistant's turn."""
     path = folder / "generation_config.json"
     own = read_json(path) if path.exists() else {}
     ends = own.get("eos_token_id", config.text_config.eos_token_id)
@@ -209,8 +205,8 @@ def _digest(source: _Source) -> str:
 def _own_files() -> list[Path]:
     """The code and templates that write a model directory: a changed release prepares anew."""
     package = Path(__file__).parent.parent
-    parts = ("checkpoints", "prompts", "tokens")
-    return [path for part in parts for path in (package / part).rglob("*") if path.suffix in (".py", ".jinja")]
+    rooms = ("checkpoints", "prompts", "tokens")
+    return [path for room in rooms for path in (package / room).rglob("*") if path.suffix in (".py", ".jinja")]
 
 
 def _links_hold(directory: Path) -> bool:
@@ -218,10 +214,10 @@ def _links_hold(directory: Path) -> bool:
 
 
 @contextmanager
-def _aside(directory: Path):
-    """A new folder beside ``directory``, gone again afterwards unless it was moved."""
+def _aside(directory: Path) -> Iterator[Path]:
+    """Make a new folder beside ``directory``, and remove it afterwards unless it was moved."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Not a temporary folder of the library's: the rights are those that the user's umask gives.
+    # Not one of tempfile's, which only its owner may read: the user's umask decides.
     aside = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
     aside.mkdir()
     try:
@@ -231,7 +227,7 @@ def _aside(directory: Path):
 
 
 def _put_in_place(aside: Path, directory: Path, replace: bool) -> None:
-    """Rename ``aside`` to ``directory``; another process may have come first with the same."""
+    """Rename ``aside`` to ``directory``; another process may have written the same first."""
     try:
         aside.rename(directory)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a model directory is, for those who write it (checkpoints.py) and those who read it (engine/).
+"""What a model directory is, for those who write it (prepare.py) and those who read it (engine/).
 
 Light on purpose: vLLM loads the plugin, and this, in every one of its processes.
 """
@@ -6,6 +6,7 @@ Light on purpose: vLLM loads the plugin, and this, in every one of its processes
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 #: Our architecture's name in config.json.
 ARCHITECTURE = "SlowFastLlavaForConditionalGeneration"
@@ -26,6 +27,11 @@ def is_prepared(folder: str | os.PathLike) -> bool:
     return (Path(folder) / MANIFEST).is_file()
 
 
-def engine_defaults(folder: str | os.PathLike) -> dict:
+def engine_defaults(folder: str | os.PathLike) -> dict[str, Any]:
     """The engine arguments that a model directory brings, for those the user leaves unset."""
     return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["engine"]
+
+
+def own_video_config(folder: str | os.PathLike) -> dict[str, Any]:
+    """Read the key ``sfllava`` of a model directory's config.json, before any override."""
+    return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["sfllava"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints import sentencepiece
-from sfllava_plugin.checkpoints.formats import CheckpointError, read_json
+from sfllava_plugin.checkpoints.formats import read_json
+from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.prompts import VIDEO_MARKER
 
 _LINKED = (

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from sfllava_plugin.engine.offline.devices import devices_of
-from sfllava_plugin.tokens import notation as notation
+from sfllava_plugin.tokens.layout import parse
 
 
 def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
@@ -21,8 +21,9 @@ def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | 
         media = arguments.get("media_io_kwargs", {})
         arguments["media_io_kwargs"] = media | {"video": media.get("video", {}) | {"num_frames": frames}}
     if pathways is not None:
-        chosen = str(notation.parse(pathways))
-        arguments["hf_overrides"] = arguments.get("hf_overrides", {}) | {"slowfast_pathways": chosen}
+        chosen = str(parse(pathways))
+        overrides = arguments.get("hf_overrides", {})
+        arguments["hf_overrides"] = overrides | {"sfllava": overrides.get("sfllava", {}) | {"pathways": chosen}}
     return arguments
 
 

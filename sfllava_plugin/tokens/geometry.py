@@ -1,54 +1,62 @@
-"""What a model directory's config.json says about frames and pathways, read once for processor and model."""
+"""The geometry of a vision tower: its patches, and the pixels it was trained on."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from typing import Annotated, Literal
 
-from sfllava_plugin import registry
-from sfllava_plugin.tokens import notation
-from sfllava_plugin.tokens.notation import Pathways
+from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+from sfllava_plugin.tokens.notation import PathwayError
+
+Size = Annotated[int, Field(ge=1, strict=True)]
+Colours = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class VideoSettings:
-    """The geometry of one model: ``grid`` x ``grid`` patches of frames of ``image_size`` x ``image_size`` pixels."""
+class Grid(BaseModel):
+    """The patches of one frame: ``rows`` x ``columns``. Token layouts need nothing else of a tower."""
 
-    frames: int
-    pathways: Pathways
-    image_size: int
-    grid: int
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: Size
+    columns: Size
 
     @classmethod
-    def read(cls, config: "PretrainedConfig") -> "VideoSettings":
-        """Read the settings; ``--hf-overrides`` may have changed frames and pathways.
+    def square(cls, patches: int) -> "Grid":
+        """Lay out ``patches`` patches as a square.
 
         Raises:
-            ValueError: frames outside 1 to the limit, or pathways that do not exist or do not fit the grid.
+            PathwayError: they make no square.
         """
-        tower = config.vision_config
-        settings = cls(
-            frames=config.slowfast_frames,
-            pathways=notation.parse(config.slowfast_pathways),
-            image_size=tower.image_size,
-            grid=tower.image_size // tower.patch_size,
-            image_mean=tuple(config.slowfast_image_mean),
-            image_std=tuple(config.slowfast_image_std),
-        )
-        most = registry.load().limits.frames
-        if not isinstance(settings.frames, int) or not 1 <= settings.frames <= most:
-            raise ValueError(f"slowfast_frames must be 1 to {most}, not {settings.frames!r}")
-        notation.check(settings.pathways, settings.grid)
-        return settings
-
-    def video_tokens(self, num_frames: int) -> int:
-        """Tokens of a video of ``num_frames`` frames: its placeholders and its embeddings alike."""
-        return notation.token_count(num_frames, self.pathways, self.grid)
+        side = math.isqrt(patches)
+        if side * side != patches or not patches:
+            raise PathwayError(f"{patches} patches are no square: give their grid")
+        return cls(rows=side, columns=side)
 
     @property
-    def image_tokens(self) -> int:
-        """Tokens of an image: every patch of it."""
-        return self.grid * self.grid
+    def patches(self) -> int:
+        """Count the patches."""
+        return self.rows * self.columns
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns}"
+
+
+class Geometry(Grid):
+    """Everything about a tower that decides how pixels become patches.
+
+    A model directory keeps it in config.json, so that the processor can count tokens without a tower.
+
+    Attributes:
+        tower: the kind of tower.
+        rows, columns: patches of a frame.
+        image_size: side of a frame in pixels; frames are squares.
+        mean, std: of each colour, red first; a pixel enters the tower as (value / 255 - mean) / std.
+        feature_layer: the hidden state that is read, counted from the end: -2 is the last but one.
+        class_token: whether the tower puts a class token before the patches; it is dropped.
+    """
+
+    tower: Literal["clip"]
+    image_size: Size
+    mean: Colours
+    std: Colours
+    feature_layer: Annotated[int, Field(le=-1, strict=True)]
+    class_token: bool

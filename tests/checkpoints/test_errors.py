@@ -147,7 +147,7 @@ def test_an_original_checkpoint_without_its_tuned_tower(refused):
 
 @pytest.mark.parametrize(("asked", "found"), [("hf", "original"), ("original", "hf")])
 def test_a_layout_that_it_has_not(refused, asked, found):
-    refused(found, lambda folder: None, f"layout {asked} was asked for, config.json is in layout {found}", layout=asked)
+    refused(found, lambda folder: None, f"format {asked} was asked for, config.json is in format {found}", format=asked)
 
 
 @pytest.mark.parametrize(

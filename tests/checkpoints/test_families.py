@@ -4,15 +4,21 @@ The configurations are those of the published repositories, without what only th
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from examples.random_checkpoint import SMALL, write_checkpoint
-from sfllava_plugin.checkpoints.formats import CheckpointError, find_layout
+from sfllava_plugin.checkpoints.families import FAMILIES, find, weight_names
 from sfllava_plugin.checkpoints.prepare import prepare
+from sfllava_plugin.checkpoints.prepared import CheckpointError
+from sfllava_plugin.checkpoints.weights import tensors
+from sfllava_plugin.prompts import FAMILIES as PROMPTS
 from sfllava_plugin.registry import Entry
+from sfllava_plugin.tokens.layout import parse
 
 #: Keys of config.json that say what kind of model it is; the rest are sizes.
 METHOD = ("architectures", "model_type", "image_", "mm_")
@@ -155,7 +161,7 @@ OTHERS = {
     "PLLaVA 7B": (built("PlavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), r"this is PLLaVA \("),
     "Qwen-VL": (
         built("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"),
-        r"not a LLaVA-NeXT checkpoint: .* Qwen2_5_VLForConditionalGeneration \(model_type 'qwen2_5_vl'\); use Llava",
+        r"not a LLaVA-NeXT checkpoint: .* Qwen2_5_VLFor.* \(model_type 'qwen2_5_vl'\); use one of Llava",
     ),
     "model_type alone": (
         without(HF_NEXT, "architectures"),
@@ -201,4 +207,28 @@ GENUINE = {
 @pytest.mark.parametrize("name", GENUINE)
 def test_llava_next_is_recognised(tmp_path, name):
     (tmp_path / "config.json").write_text(json.dumps(GENUINE[name]), encoding="utf-8")
-    assert find_layout(tmp_path) == ("hf" if name.endswith("-hf") else "original")
+    assert find(tmp_path)[1] == ("hf" if name.endswith("-hf") else "original")
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("found", ["hf", "original"])
+def test_every_family_gives_geometry_names_and_prompts(written, family, found):
+    folder = written[found]
+    assert find(folder) == (family, found)
+    tokenizer = AutoTokenizer.from_pretrained(prepare(Entry(name="tested", checkpoint=str(folder))))
+    config = family.read_config(folder, found, tokenizer.convert_tokens_to_ids("<image>"))
+    geometry = family.geometry(folder, found, config)
+    assert (geometry.rows, geometry.columns, geometry.image_size) == (6, 6, 48)
+    assert family.prompts(config, tokenizer) in PROMPTS
+    assert family.native is None or parse(family.native)
+
+
+@pytest.mark.parametrize("found", ["hf", "original"])
+def test_every_weight_of_a_checkpoint_has_a_name_in_vllm(written, found):
+    parts = ("vision_tower.vision_model.", "multi_modal_projector.linear_", "language_model.")
+    for name, _ in tensors(written[found]):
+        named = name
+        for pattern, new in weight_names().items():
+            named = re.sub(pattern, new or "", named)
+        assert not named or named.startswith(parts), name
+    assert [pattern for pattern, name in weight_names().items() if name is None]

@@ -8,8 +8,8 @@ import pytest
 from transformers import AutoTokenizer, LlavaNextImageProcessorPil, LlavaNextProcessor
 
 from examples.random_checkpoint import SMALL, write_checkpoint
-from sfllava_plugin.checkpoints.formats import CheckpointError
 from sfllava_plugin.checkpoints.prepare import prepare
+from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.registry import Entry
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.1, 0.6]
@@ -44,7 +44,8 @@ def folder(written, tmp_path):
 def statistics(folder: Path) -> tuple[list, list]:
     out = prepare(Entry(name="tested", checkpoint=str(folder)))
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
-    return config["slowfast_image_mean"], config["slowfast_image_std"]
+    geometry = config["sfllava"]["geometry"]
+    return geometry["mean"], geometry["std"]
 
 
 def test_what_transformers_saves_today_is_read(folder):

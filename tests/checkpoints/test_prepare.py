@@ -76,9 +76,19 @@ def test_config_describes_the_same_model_however_it_was_published(written, how):
     config = read(out / "config.json")
     assert config["architectures"] == ["SlowFastLlavaForConditionalGeneration"]
     assert config["model_type"] == "llava_next"
-    assert config["slowfast_frames"] == 50
-    assert config["slowfast_pathways"] == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
-    assert (config["slowfast_image_mean"], config["slowfast_image_std"]) == (CLIP_MEAN, CLIP_STD)
+    assert config["sfllava"]["frames"] == 50
+    assert config["sfllava"]["pathways"] == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
+    assert config["sfllava"]["version"] == 1
+    assert config["sfllava"]["geometry"] == {
+        "tower": "clip",
+        "rows": 6,
+        "columns": 6,
+        "image_size": 48,
+        "mean": CLIP_MEAN,
+        "std": CLIP_STD,
+        "feature_layer": -2,
+        "class_token": True,
+    }
     assert config["image_token_index"] == 32000
     assert (config["vision_feature_layer"], config["vision_feature_select_strategy"]) == (-2, "default")
     tower = {"image_size": 48, "patch_size": 8, "hidden_size": 128, "num_hidden_layers": 3}
@@ -90,7 +100,7 @@ def test_config_describes_the_same_model_however_it_was_published(written, how):
     assert config["text_config"]["rope_parameters"] == {"rope_theta": 10000.0, "rope_type": "default"}
     # With <image>, and padded to a multiple of 64; the original layout has no row for it.
     assert config["text_config"]["vocab_size"] == 32064
-    assert config["slowfast_trained_vocab_size"] == (32000 if "layout" in how else 32064)
+    assert config["sfllava"]["trained_vocab_size"] == (32000 if "layout" in how else 32064)
     check_links(folder, out)
 
 
@@ -109,7 +119,7 @@ def test_every_family_is_prepared(written, family, layout):
     assert "key frames from a video" in (out / "chat_template.jinja").read_text(encoding="utf-8")
     manifest = read(out / "sfllava.json")
     assert manifest["prompts"] == family
-    assert (manifest["layout"], manifest["checkpoint"]) == (layout, str(folder))
+    assert (manifest["format"], manifest["checkpoint"]) == (layout, str(folder))
     assert manifest["engine"] == {"max_model_len": 4096}
 
 
@@ -150,8 +160,8 @@ def test_settings_of_the_entry_are_written(small_hf):
     settings = {"pathways": "slowfast-slow_2frms_concat-fast_5x3", "frames": 7, "max_model_len": 1000}
     out = prepared(small_hf, prompts="yi", engine={"dtype": "float16"}, **settings)
     config, manifest = read(out / "config.json"), read(out / "sfllava.json")
-    assert config["slowfast_frames"] == 7
-    assert config["slowfast_pathways"] == "slowfast-slow_2frms_concat-fast_5x3"
+    assert config["sfllava"]["frames"] == 7
+    assert config["sfllava"]["pathways"] == "slowfast-slow_2frms_concat-fast_5x3"
     assert manifest["engine"] == {"max_model_len": 1000, "dtype": "float16"}
     assert manifest["prompts"] == "yi"
     assert "<|im_start|>" in (out / "chat_template.jinja").read_text(encoding="utf-8")
@@ -236,10 +246,10 @@ def test_a_model_directory_is_found_for_whatever_names_it(small_hf, tmp_path, mo
     own.write_text(f"models:\n  mine:\n    checkpoint: {small_hf}\n    frames: 5\n    aliases: [also-mine]\n")
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(own))
     out = model_directory("mine")
-    assert read(out / "config.json")["slowfast_frames"] == 5
+    assert read(out / "config.json")["sfllava"]["frames"] == 5
     assert model_directory("also-mine") == out
     assert model_directory(str(out)) == out
-    assert read(model_directory(str(small_hf)) / "config.json")["slowfast_frames"] == 50
+    assert read(model_directory(str(small_hf)) / "config.json")["sfllava"]["frames"] == 50
 
 
 def test_json_that_is_not_ours_to_write_is_linked(written, copy):

@@ -80,7 +80,7 @@ def test_a_changed_checkpoint_has_its_own_directory(folder):
     config.write_text(json.dumps(settings | {"image_mean": [0.25, 0.25, 0.25]}), encoding="utf-8")
     other = prepare(entry(folder))
     assert one != other
-    assert json.loads((other / "config.json").read_text(encoding="utf-8"))["slowfast_image_mean"] == [0.25] * 3
+    assert json.loads((other / "config.json").read_text(encoding="utf-8"))["sfllava"]["geometry"]["mean"] == [0.25] * 3
 
 
 def test_a_link_that_leads_nowhere_is_repaired(folder, cache):
@@ -196,7 +196,7 @@ def test_a_named_model_directory_is_written_anew(folder, tmp_path):
     out = tmp_path / "deep" / "mine"
     prepare(entry(folder, frames=3), out)
     prepare(entry(folder, frames=4), out)
-    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["slowfast_frames"] == 4
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["sfllava"]["frames"] == 4
     assert [path.name for path in out.parent.iterdir()] == ["mine"]
 
 

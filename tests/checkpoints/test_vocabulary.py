@@ -31,7 +31,7 @@ def prepared(folder: Path) -> Path:
 
 def sizes(directory: Path) -> tuple[int, int]:
     config = json.loads((directory / "config.json").read_text())
-    return config["slowfast_trained_vocab_size"], config["text_config"]["vocab_size"]
+    return config["sfllava"]["trained_vocab_size"], config["text_config"]["vocab_size"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

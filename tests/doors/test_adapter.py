@@ -185,7 +185,7 @@ def test_engine_arguments_are_merged():
     given = {"media_io_kwargs": '{"video": {"fps": 2}, "image": {}}', "hf_overrides": '{"a": 1}', "dtype": "float32"}
     assert engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
         "media_io_kwargs": {"video": {"fps": 2, "num_frames": 8}, "image": {}},
-        "hf_overrides": {"a": 1, "slowfast_pathways": "slowfast-slow_4frms_concat-fast_2x2"},
+        "hf_overrides": {"a": 1, "sfllava": {"pathways": "slowfast-slow_4frms_concat-fast_2x2"}},
         "dtype": "float32",
     }
 

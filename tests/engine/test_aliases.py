@@ -29,7 +29,7 @@ def test_what_comes_with_a_name(arguments):
     assert config.model_config.max_model_len == 4096
     video = config.model_config.multimodal_config.media_io_kwargs["video"]
     assert video == {"num_frames": 50, "sfllava": LoaderSettings(50, 336, Limits())}
-    assert config.model_config.hf_config.slowfast_pathways == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
+    assert config.model_config.hf_config.sfllava["pathways"] == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
 
 
 def test_what_the_user_sets_wins(arguments):
@@ -40,7 +40,7 @@ def test_what_the_user_sets_wins(arguments):
         served_model_name="other",
         dtype="float32",
         media_io_kwargs={"video": {"num_frames": 8}},
-        hf_overrides={"slowfast_pathways": "slowfast-slow_4frms_concat-fast_2x2"},
+        hf_overrides={"sfllava": {"pathways": "slowfast-slow_4frms_concat-fast_2x2"}},
     ).create_engine_config()
     assert config.scheduler_config.max_num_seqs == 7
     assert str(config.model_config.dtype) == "torch.float32"
@@ -141,16 +141,16 @@ def test_settings_of_the_entry(arguments):
     config = arguments(settings).create_engine_config().model_config
     assert config.max_model_len == 1024
     assert config.multimodal_config.media_io_kwargs["video"]["num_frames"] == 16
-    assert config.hf_config.slowfast_pathways == "temporal_global_pool"
+    assert config.hf_config.sfllava["pathways"] == "temporal_global_pool"
 
 
 @pytest.mark.parametrize(
     ("settings", "given", "message"),
     [
         ("    engine: {max_sequences: 7}\n", {}, "no engine argument 'max_sequences'"),
-        ("", {"hf_overrides": {"slowfast_pathways": "medium_pool"}}, "unknown pathway 'medium_pool'"),
-        ("", {"hf_overrides": {"slowfast_frames": 0}}, "slowfast_frames must be 1 to"),
-        ("", {"hf_overrides": {"slowfast_pathways": "concat"}}, "50 frames through concat take 28800 tokens"),
+        ("", {"hf_overrides": {"sfllava": {"pathways": "medium_pool"}}}, "unknown pathway 'medium_pool'"),
+        ("", {"hf_overrides": {"sfllava": {"frames": 0}}}, "sfllava.frames must be 1 to"),
+        ("", {"hf_overrides": {"sfllava": {"pathways": "concat"}}}, "50 frames through concat take 28800 tokens"),
         ("", {"max_model_len": 2048}, "take 3680 tokens, and the context is 2048"),
     ],
 )

@@ -124,7 +124,10 @@ def test_question_longer_than_the_context(ask, bikes):
         ("{", "--engine-args is not JSON"),
         ("[]", "--engine-args must be a JSON object"),
         ('{"max_squids": 1}', "unknown engine argument 'max_squids'"),
-        ('{"hf_overrides": {"slowfast_pathways": "slowfast-slow_10frms"}}', "unknown pathway 'slowfast-slow_10frms'"),
+        (
+            '{"hf_overrides": {"sfllava": {"pathways": "slowfast-slow_10frms"}}}',
+            "unknown pathway 'slowfast-slow_10frms'",
+        ),
     ],
 )
 def test_engine_arguments_that_cannot_be(ask, bikes, monkeypatch, engine, message):

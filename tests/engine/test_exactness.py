@@ -1,11 +1,11 @@
 """The engine against a recomputation in plain torch and transformers that shares no code with the package."""
 
-import dataclasses
 import functools
 
 import pytest
 import torch
 
+from sfllava_plugin.tokens.layout import parse
 from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import FEATURES, assert_same_answer, expected_answer, model_of
@@ -38,23 +38,20 @@ def question():
 def test_video_features(runners, checkpoints, clips, monkeypatch, count):
     frames = decode(clips(count), num_frames=50, image_size=336).frames
     model = model_of(runners())
-    settings = model.settings
+    video_config = model.video_config
     # The tower does not depend on the pathways: run ours and the reference's once.
     projected = reference.projected_features(checkpoints(), frames)
     with torch.inference_mode():
         hidden = list(model._hidden(torch.from_numpy(frames)))
     monkeypatch.setattr(model, "_hidden", lambda _: iter(hidden))
-    try:
-        for notation in PATHWAYS:
-            model.settings = dataclasses.replace(settings, pathways=notation.parse(notation))
-            with torch.inference_mode():
-                [tokens] = model.embed_multimodal(video_frames=[torch.from_numpy(frames)])
-            expected = reference.pathway(projected, notation)
-            assert tokens.shape == expected.shape, notation
-            assert expected.abs().max() > 1, "features of zeros would prove nothing"
-            assert (tokens - expected).abs().max() < FEATURES, notation
-    finally:
-        model.settings = settings
+    for notation in PATHWAYS:
+        monkeypatch.setattr(model, "video_config", video_config.model_copy(update={"pathways": parse(notation)}))
+        with torch.inference_mode():
+            [tokens] = model.embed_multimodal(video_frames=[torch.from_numpy(frames)])
+        expected = reference.pathway(projected, notation)
+        assert tokens.shape == expected.shape, notation
+        assert expected.abs().max() > 1, "features of zeros would prove nothing"
+        assert (tokens - expected).abs().max() < FEATURES, notation
 
 
 @pytest.mark.parametrize("options", [(), ("a red bus", "two bikes", "nothing at all")], ids=["open", "choice"])
@@ -92,7 +89,7 @@ def test_answers_at_every_length(runners, checkpoints, clips, question, count):
     ],
 )
 def test_answers_through_every_kind_of_pathway(runners, checkpoints, clips, question, notation, count):
-    overrides = {"slowfast_pathways": notation, "slowfast_frames": count}
+    overrides = {"sfllava": {"pathways": notation, "frames": count}}
     runner = runners(hf_overrides=overrides)
     asked = question(clips(50), "What is happening?", max_tokens=12)
     frames = decode(asked.video, num_frames=count, image_size=336).frames

@@ -26,7 +26,7 @@ def generate():
 @pytest.fixture(scope="module")
 def compact(runners):
     """An engine whose videos take 576 tokens, so that several fit one prompt."""
-    return runners(hf_overrides={"slowfast_pathways": "temporal_global_pool"})
+    return runners(hf_overrides={"sfllava": {"pathways": "temporal_global_pool"}})
 
 
 def recompute(folder, runner, prompt, features, steps=8):

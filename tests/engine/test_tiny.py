@@ -6,6 +6,7 @@ import pytest
 
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
+from sfllava_plugin.tokens.slowfast import SlowFast
 from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
@@ -72,8 +73,6 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
 
 
 def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch):
-    from sfllava_plugin.tokens import pooling
-
     asked = [
         (video, question)
         for clip, video in shown
@@ -82,8 +81,10 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
     ]
     slow_tokens = 4 * 18
 
-    def without_fast(chunks, frames, chosen, project=None):
-        tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
+    tokens_of = SlowFast.tokens
+
+    def without_fast(*args):
+        tokens = tokens_of(*args)
         tokens[slow_tokens:] = 0
         return tokens
 
@@ -91,12 +92,9 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
         return sum(reply == q.answer for (_, q), reply in zip(asked, replies(asked), strict=True)) / len(asked)
 
     assert share() >= LEAST
-    assert model_of(tiny).settings.video_tokens(16) == slow_tokens + 16 * 4
+    assert model_of(tiny).video_config.tokens(16) == slow_tokens + 16 * 4
     forget(tiny)
-    from sfllava_plugin.engine.model import llava
-
-    patched = type("Patched", (), {"chunked_video_tokens": staticmethod(without_fast)})
-    monkeypatch.setattr(llava, "pooling", patched)
+    monkeypatch.setattr(SlowFast, "tokens", without_fast)
     blind = share()
     forget(tiny)
     assert blind <= 1 / 6 + 0.15

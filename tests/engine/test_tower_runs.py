@@ -103,10 +103,10 @@ def test_one_tower_run_a_video(runners, videos, counted, block_size, most_tokens
         block_size=block_size,
         max_num_batched_tokens=most_tokens,
         kv_cache_memory_bytes=16 * 2**20,
-        hf_overrides={"slowfast_frames": FRAMES, "slowfast_pathways": PATHWAYS},
+        hf_overrides={"sfllava": {"frames": FRAMES, "pathways": PATHWAYS}},
     )
     # A sixth of the videos fit the cache: as on a GPU, videos make room for others.
-    assert runner.settings.video_tokens(FRAMES) == VIDEO_TOKENS
+    assert runner.video_config.tokens(FRAMES) == VIDEO_TOKENS
     for wrapper in WRAPPERS:
         questions = questions_on(videos, wrapper)
         random.Random(0).shuffle(questions)

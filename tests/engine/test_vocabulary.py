@@ -15,7 +15,7 @@ def runner(request, runners):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_other_tokens_probabilities_stay_to_the_last_bit(runner, dtype):
     model = model_of(runner)
-    rows = model.config.slowfast_trained_vocab_size
+    rows = model.video_config.trained_vocab_size
     hidden = torch.randn(8, REAL_GRID.text_hidden, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = model.compute_logits(hidden)
@@ -30,7 +30,7 @@ def test_the_other_tokens_probabilities_stay_to_the_last_bit(runner, dtype):
 
 def test_every_row_that_is_missing_is_zero(runner):
     model = model_of(runner)
-    rows = model.config.slowfast_trained_vocab_size
+    rows = model.video_config.trained_vocab_size
     for table in (model.language_model.model.embed_tokens, model.language_model.lm_head):
         assert table.num_embeddings == 32064
         assert table.weight[rows - 1].any()
@@ -45,4 +45,4 @@ def test_they_are_never_sampled(runner):
         temperature=2.0, seed=0, max_tokens=200, ignore_eos=True, logit_bias={marker: 100.0}, detokenize=False
     )
     [output] = runner.engine.generate({"prompt_token_ids": [1, 100]}, sampling, use_tqdm=False)
-    assert max(output.outputs[0].token_ids) < model_of(runner).config.slowfast_trained_vocab_size
+    assert max(output.outputs[0].token_ids) < model_of(runner).video_config.trained_vocab_size

@@ -19,8 +19,9 @@ from sfllava_plugin.batch.results import Results, keys_of
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.limits import DEFAULTS
 from sfllava_plugin.registry import RegistryError
-from sfllava_plugin.tokens import notation, pooling
-from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
+from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.layout import Fast, Single, Slow, SlowFast, parse, video_tokens
+from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.resize import resize_frames
 from sfllava_plugin.video.sampling import sample_indices
@@ -95,12 +96,12 @@ def test_what_is_no_frames_is_refused_as_such(shape, kind):
 def test_as_many_tokens_as_were_counted(frames, grid, choice):
     pathway = choice.draw(pathways_of(grid, slow_frames=2 * frames))
     try:
-        notation.check(pathway, grid)
+        pathway.check(Grid(rows=grid, columns=grid))
     except PathwayError:
         assume(False)
     features = torch.arange(frames * grid * grid, dtype=torch.float32).view(frames, grid * grid, 1)
-    tokens = pooling.video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
-    assert tokens.shape == (notation.token_count(frames, pathway, grid), 2)
+    tokens = video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
+    assert tokens.shape == (pathway.count(frames, Grid(rows=grid, columns=grid)), 2)
     assert tokens.isfinite().all()
 
 
@@ -111,14 +112,14 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
-    from sfllava_plugin.tokens.geometry import VideoSettings
+    from sfllava_plugin.checkpoints.video_config import VideoConfig
 
     model_config, model = tiny.engine.llm_engine.model_config, model_of(tiny)
-    config, before = model_config.hf_config, model_config.hf_config.slowfast_pathways
-    config.slowfast_pathways = str(pathway)
+    config, before = model_config.hf_config, model_config.hf_config.sfllava
+    config.sfllava = before | {"pathways": str(pathway)}
     try:
-        model_settings = model.settings
-        model.settings = VideoSettings.read(config)
+        video_config = model.video_config
+        model.video_config = VideoConfig.read(config)
         processor = MULTIMODAL_REGISTRY.create_processor(model_config)
         videos = [np.full((count, 48, 48, 3), count, np.uint8) for count in frames]
         data = processor.info.parse_mm_data({"video": videos}, validate=False)
@@ -128,7 +129,7 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
     except PathwayError:
         assume(False)
     finally:
-        config.slowfast_pathways, model.settings = before, model_settings
+        config.sfllava, model.video_config = before, video_config
     placeholders = [place.length for place in applied["mm_placeholders"]["video"]]
     assert placeholders == [len(tokens) for tokens in embeddings]
     assert len(applied["prompt_token_ids"]) == 2 + sum(placeholders)
@@ -139,7 +140,7 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
 
 @given(pathway=every_pathway)
 def test_a_pathway_is_read_as_it_is_written(pathway):
-    assert notation.parse(str(pathway)) == pathway
+    assert parse(str(pathway)) == pathway
 
 
 @given(value=st.from_regex(r"slowfast-slow_\d+frms_\w*-fast_\d*x\d*", fullmatch=True) | anything)
@@ -147,11 +148,11 @@ def test_a_pathway_is_read_as_it_is_written(pathway):
 @settings(max_examples=300)
 def test_no_notation_is_more_than_a_pathway_or_an_error(value):
     try:
-        found = notation.parse(value)
+        found = parse(value)
     except PathwayError as error:
         assert str(error)
     else:
-        assert notation.parse(str(found)) == found
+        assert parse(str(found)) == found
 
 
 # -- files of questions -------------------------------------------------------------------------

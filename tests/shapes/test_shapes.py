@@ -9,7 +9,7 @@ from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.drawing import RGB, draw
 from sfllava_plugin.shapes.questions import ANSWERS, multiple_choice
 from sfllava_plugin.shapes.scenes import FLASH_WINDOWS, Flash, Scene, Shape, random_scene
-from sfllava_plugin.tokens.pooling import slow_indices
+from sfllava_plugin.tokens.layout import Fast, Slow, SlowFast
 from sfllava_plugin.video.decode import decode
 from sfllava_plugin.video.sampling import sample_indices
 
@@ -137,7 +137,7 @@ def test_shapes_keep_inside_and_apart():
 @pytest.mark.parametrize("slow", [2, 4])
 def test_flashes_fall_between_the_slow_frames_and_on_some_fast_one(frames, slow):
     times = [clips.moment(index) for index in sample_indices(clips.FRAMES, frames)]
-    slow_times = {times[position] for position in slow_indices(frames, slow)}
+    slow_times = {times[position] for position in SlowFast(Slow(slow, "concat"), Fast(1, 1)).slow_frames(frames)}
     for low, high in FLASH_WINDOWS:
         assert not [time for time in slow_times if low <= time < high]
     for seed in range(300):

@@ -10,20 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfllava_plugin.tokens.notation import (
-    DEFAULT,
-    POOLS,
-    TEMPORAL_POOLS,
-    Fast,
-    PathwayError,
-    Single,
-    Slow,
-    SlowFast,
-    check,
-    parse,
-    token_count,
-)
-from sfllava_plugin.tokens.pooling import chunked_video_tokens, slow_indices, video_tokens
+from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.layout import DEFAULT, Fast, Single, Slow, SlowFast, parse, video_tokens
+from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError
 from tests import reference
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,6 +20,10 @@ VECTORS = np.load(DATA / "pathways.npz")
 INDICES = json.loads((DATA / "indices.json").read_text(encoding="utf-8"))["slow_indices"]
 CASES = [name for name in VECTORS.files if "|" in name]
 NOTATIONS = sorted({name.partition("|")[0] for name in CASES})
+
+
+def square(side: int) -> Grid:
+    return Grid(rows=side, columns=side)
 
 
 def features(frames: int, grid: int, width: int = 3) -> torch.Tensor:
@@ -53,11 +46,15 @@ def test_released_program_gives_the_same_tokens(case):
 @pytest.mark.parametrize("case", CASES)
 def test_released_program_gives_as_many_tokens(case):
     notation, _, frames = case.partition("|")
-    assert token_count(int(frames), parse(notation), 24) == len(VECTORS[case])
+    assert parse(notation).count(int(frames), square(24)) == len(VECTORS[case])
+
+
+def slow_frames(frames: int, slow: int) -> list[int]:
+    return SlowFast(Slow(slow, "concat"), Fast(1, 1)).slow_frames(frames)
 
 
 def test_released_program_takes_the_same_slow_frames():
-    found = {case: slow_indices(*map(int, case.split(","))) for case in INDICES}
+    found = {case: slow_frames(*map(int, case.split(","))) for case in INDICES}
     assert len(found) == 176
     assert found == INDICES
 
@@ -75,7 +72,7 @@ def test_released_program_takes_the_same_slow_frames():
     ],
 )
 def test_token_counts_of_the_specification(notation, frames, count):
-    assert token_count(frames, parse(notation), 24) == count
+    assert parse(notation).count(frames, square(24)) == count
 
 
 @pytest.mark.parametrize("grid", [6, 24])
@@ -83,12 +80,12 @@ def test_token_counts_of_the_specification(notation, frames, count):
 @pytest.mark.parametrize("notation", NOTATIONS)
 def test_tokens_equal_the_plain_recomputation(notation, frames, grid):
     pathways = parse(notation.replace("8x8", "6x6").replace("5x7", "5x3") if grid == 6 else notation)
-    check(pathways, grid)
+    pathways.check(square(grid))
     given_features = features(frames, grid)
     tokens = video_tokens(given_features, pathways)
     expected = reference.pathway(given_features, str(pathways))
     torch.testing.assert_close(tokens, expected, atol=1e-5, rtol=1e-5)
-    assert token_count(frames, pathways, grid) == len(expected)
+    assert pathways.count(frames, square(grid)) == len(expected)
 
 
 @pytest.mark.parametrize("grid", [1, 5, 7, 27])
@@ -97,23 +94,23 @@ def test_tokens_equal_the_plain_recomputation(notation, frames, grid):
 )
 def test_odd_grids_work_where_no_pool_of_two_is(notation, grid):
     pathways = parse(notation)
-    check(pathways, grid)
+    pathways.check(square(grid))
     expected = reference.pathway(features(4, grid), notation)
     torch.testing.assert_close(video_tokens(features(4, grid), pathways), expected, atol=1e-5, rtol=1e-5)
-    assert token_count(4, pathways, grid) == len(expected)
+    assert pathways.count(4, square(grid)) == len(expected)
 
 
 @pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "concat"])
 @pytest.mark.parametrize("make", [Single, lambda pool: SlowFast(Slow(2, pool), Fast(1, 1))])
 def test_pools_of_two_are_refused_on_an_odd_grid(pool, make):
     with pytest.raises(PathwayError, match=rf"{pool} needs an even patch grid, this tower has 27x27"):
-        check(make(pool), 27)
+        make(pool).check(square(27))
 
 
 @pytest.mark.parametrize(("height", "width"), [(25, 1), (1, 25)])
 def test_a_fast_grid_finer_than_the_tower_is_refused(height, width):
     with pytest.raises(PathwayError, match=rf"fast_{height}x{width}: the fast grid is finer than the tower's 24x24"):
-        check(SlowFast(Slow(2, "concat"), Fast(height, width)), 24)
+        SlowFast(Slow(2, "concat"), Fast(height, width)).check(square(24))
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -137,7 +134,7 @@ def test_chunks_of_frames_give_the_same_tokens(notation, size):
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(1))
     given_features = torch.from_numpy(VECTORS["features_50"])
     chunks = (chunk.clone() for chunk in given_features.split(size))
-    tokens = chunked_video_tokens(chunks, 50, parse(notation), lambda tokens: tokens @ weight)
+    tokens = parse(notation).tokens(chunks, 50, square(24), lambda tokens: tokens @ weight, {})
     whole = video_tokens(given_features, parse(notation), lambda tokens: tokens @ weight)
     if "temporal" in notation:
         # Sums over time are taken in another order.
@@ -159,7 +156,9 @@ def test_chunks_are_let_go_once_they_are_pooled(notation):
             yield chunk
             del chunk
 
-    assert len(chunked_video_tokens(counted(), 60, parse(notation))) == token_count(60, parse(notation), 24)
+    assert len(parse(notation).tokens(counted(), 60, square(24), lambda tokens: tokens, {})) == parse(notation).count(
+        60, square(24)
+    )
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -227,15 +226,15 @@ def test_every_pathway_is_counted_right_or_refused(pathways, frames, grid):
     halved = pool not in ("concat", "spatial_temporal_pool", "temporal_global_pool")
     if (halved and grid % 2) or (both and max(pathways.fast.height, pathways.fast.width) > grid):
         with pytest.raises(PathwayError):
-            check(pathways, grid)
+            pathways.check(square(grid))
     else:
-        check(pathways, grid)
-        assert len(video_tokens(features(frames, grid, 1), pathways)) == token_count(frames, pathways, grid)
+        pathways.check(square(grid))
+        assert len(video_tokens(features(frames, grid, 1), pathways)) == pathways.count(frames, square(grid))
 
 
 @given(frames=st.integers(1, 1024), slow=st.integers(1, 200))
 def test_slow_frames_are_in_the_video_in_time_order_and_start_at_its_first(frames, slow):
-    positions = slow_indices(frames, slow)
+    positions = slow_frames(frames, slow)
     assert len(positions) == slow
     assert positions == sorted(positions)
     assert positions[0] == 0

@@ -28,9 +28,9 @@ from vllm.multimodal.processing import (
 )
 
 from sfllava_plugin import registry
+from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.serving.video_loader import SETTINGS
 from sfllava_plugin.prompts import VIDEO_MARKER
-from sfllava_plugin.tokens.geometry import VideoSettings
 from sfllava_plugin.video.resize import resize_frames
 
 
@@ -41,8 +41,8 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
         return self.ctx.get_hf_config(LlavaNextConfig)
 
     @cached_property
-    def settings(self) -> VideoSettings:
-        return VideoSettings.read(self.get_hf_config())
+    def video_config(self) -> VideoConfig:
+        return VideoConfig.read(self.get_hf_config())
 
     @property
     def max_frames(self) -> int:
@@ -55,8 +55,8 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         context = self.ctx.model_config.max_model_len
         return {
-            "video": max(1, min(registry.load().limits.videos, context // self.settings.video_tokens(1))),
-            "image": max(1, context // self.settings.image_tokens),
+            "video": max(1, min(registry.load().limits.videos, context // self.video_config.tokens(1))),
+            "image": max(1, context // self.video_config.image_tokens),
         }
 
     def parse_mm_data(self, mm_data: MultiModalDataDict, *, validate: bool = True) -> MultiModalDataItems:
@@ -66,8 +66,8 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
 
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
         return {
-            "video": self.settings.video_tokens(self.max_frames),
-            "image": self.settings.image_tokens,
+            "video": self.video_config.tokens(self.max_frames),
+            "image": self.video_config.image_tokens,
         }
 
 
@@ -83,7 +83,7 @@ class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInf
         mm_counts: Mapping[str, int],
         mm_options: MultiModalDummyOptions,
     ) -> MultiModalDataDict:
-        size = self.info.settings.image_size
+        size = self.info.video_config.geometry.image_size
         return {
             "video": self._get_dummy_videos(
                 width=size,
@@ -133,7 +133,7 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
     def _resized(self, frames) -> torch.Tensor:
         if isinstance(frames, torch.Tensor):
             frames = frames.numpy()
-        return torch.from_numpy(resize_frames(frames, self.info.settings.image_size))
+        return torch.from_numpy(resize_frames(frames, self.info.video_config.geometry.image_size))
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
@@ -150,14 +150,14 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         out_mm_kwargs: MultiModalKwargsItems,
     ) -> Sequence[PromptUpdate]:
         token = self.info.get_hf_config().image_token_index
-        settings = self.info.settings
+        video_config = self.info.video_config
 
         def video(index: int) -> list[int]:
             frames = out_mm_kwargs["video"][index]["video_frames"].data
-            return [token] * settings.video_tokens(len(frames))
+            return [token] * video_config.tokens(len(frames))
 
         def image(index: int) -> list[int]:
-            return [token] * settings.image_tokens
+            return [token] * video_config.image_tokens
 
         return [
             PromptReplacement(modality="video", target=[token], replacement=video),

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.offline.order import Ready
 from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.engine.offline.sharing import Prompt, Sharing
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.provenance import video_identity
-from sfllava_plugin.tokens.geometry import VideoSettings
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolated import read_video
 
@@ -39,7 +39,7 @@ class Plan:
         write: Callable[[Question], str],
         tokenizer: PreTrainedTokenizerBase,
         most_characters: int,
-        settings: VideoSettings,
+        video_config: VideoConfig,
         frames: int,
         limits: Limits,
         *,
@@ -47,7 +47,7 @@ class Plan:
         marker: int,
     ):
         self._write, self._tokenizer, self._most_characters = write, tokenizer, most_characters
-        self._settings, self._frames, self._limits = settings, frames, limits
+        self._video_config, self._frames, self._limits = video_config, frames, limits
         self._block_size, self._marker = block_size, marker
 
     def read(self, path: str) -> Decoded:
@@ -56,7 +56,8 @@ class Plan:
         Raises:
             VideoError: it cannot be read.
         """
-        video = read_video(path, num_frames=self._frames, image_size=self._settings.image_size, limits=self._limits)
+        size = self._video_config.geometry.image_size
+        video = read_video(path, num_frames=self._frames, image_size=size, limits=self._limits)
         return Decoded(video, video_identifier(path, self._frames))
 
     def prompt(self, question: Question) -> Prompt:
@@ -86,7 +87,7 @@ class Plan:
         return self._sharing(ready.video).cache_tokens(ready.prompt, ready.leads)
 
     def _sharing(self, decoded: Decoded) -> Sharing:
-        tokens = self._settings.video_tokens(len(decoded.video.indices))
+        tokens = self._video_config.tokens(len(decoded.video.indices))
         return Sharing(self._marker, tokens, self._block_size)
 
     def _tokens(self, text: str) -> list[int]:

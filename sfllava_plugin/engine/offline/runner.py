@@ -22,6 +22,7 @@ from vllm.sampling_params import RequestOutputKind
 from sfllava_plugin import prompts
 from sfllava_plugin.checkpoints.prepare import model_directory
 from sfllava_plugin.checkpoints.prepared import CHAT_TEMPLATE, engine_defaults
+from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine import explicit
 from sfllava_plugin.engine.offline.feed import Bounds, Flow
 from sfllava_plugin.engine.offline.lifetime import Engine
@@ -32,9 +33,6 @@ from sfllava_plugin.engine.offline.scoring import Scoring
 from sfllava_plugin.engine.offline.sharing import Prompt
 from sfllava_plugin.engine.serving.video_loader import SETTINGS, metadata
 from sfllava_plugin.prompts.choices import read_choice
-from sfllava_plugin.tokens.geometry import VideoSettings
-from sfllava_plugin.tokens.notation import SlowFast
-from sfllava_plugin.tokens.pooling import slow_indices
 
 #: vLLM keeps this much of videos' frames for further questions on them, 17 MB for 50 frames. Questions on a video come
 #: after one another here: vLLM's own 4 GB would only fill as the job goes on. Where the engine is in this process,
@@ -81,13 +79,13 @@ class Runner:
         config = self.engine.llm_engine.model_config
         loader = config.multimodal_config.media_io_kwargs["video"][SETTINGS]
         self.frames, self._limits = loader.frames, loader.limits
-        self.settings = VideoSettings.read(config.hf_config)
+        self.video_config = VideoConfig.read(config.hf_config)
         self._bounds = self._bounds_of_engine()
         self._plan = Plan(
             self._prompt_of,
             self._tokenizer,
             config.max_model_len * self._tokenizer.max_chars_per_token,
-            self.settings,
+            self.video_config,
             self.frames,
             self._limits,
             block_size=self._block_size(),
@@ -203,7 +201,7 @@ class Runner:
         """Admission limits, derived from vLLM's caches and `max_num_seqs`."""
         config = self.engine.llm_engine.vllm_config
         scheduler, cache = config.scheduler_config, config.cache_config
-        video_tokens = self.settings.video_tokens(self.frames)
+        video_tokens = self.video_config.tokens(self.frames)
         capacity = (cache.num_gpu_blocks or 0) * cache.block_size
         a_step = math.ceil(scheduler.max_num_batched_tokens / video_tokens)
         return Bounds(
@@ -229,8 +227,6 @@ class Runner:
     def _answer(self, asked: Asked, output: RequestOutput) -> Answer:
         [completion] = output.outputs
         question, indices = asked.question, list(asked.video.video.indices)
-        pathways = self.settings.pathways
-        slow = slow_indices(len(indices), pathways.slow.frames) if isinstance(pathways, SlowFast) else []
         first = completion.logprobs[0] if completion.logprobs else {}
         top = sorted(first.items(), key=lambda item: -item[1].logprob)[: question.logprobs]
         options = question.options
@@ -238,8 +234,8 @@ class Runner:
             model=self.model,
             video=str(Path(question.video)),
             frames=indices,
-            slow_frames=slow,
-            video_tokens=self.settings.video_tokens(len(indices)),
+            slow_frames=self.video_config.pathways.slow_frames(len(indices)),
+            video_tokens=self.video_config.tokens(len(indices)),
             prompt=asked.prompt.text,
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
