@@ -89,7 +89,7 @@ def ask(
     arguments = _engine_arguments(engine_args)
     # Before the engine is started: a video that cannot be read should not cost a minute.
     read_video(video, num_frames=1, image_size=1, limits=registry.load().limits)
-    runner = _engine_half("runner")
+    runner = _engine_half("offline.runner")
     # One question does not pay for compiling.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)
     logprobs = _JSON_LOGPROBS if as_json else 0
@@ -124,8 +124,10 @@ def batch(
     def answering(rows):
         print(f"sfllava: loading {model}", file=sys.stderr)
         if ray:
-            return _engine_half("replicas").answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
-        return _engine_half("batch_rows").answer_here(rows, model, arguments)
+            return _engine_half("offline.replicas").answer_on_ray(
+                rows, model, arguments, address=ray, replicas=replicas
+            )
+        return _engine_half("offline.batch_rows").answer_here(rows, model, arguments)
 
     def describe():
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)

@@ -30,8 +30,3 @@ def is_prepared(folder: str | os.PathLike) -> bool:
 def engine_defaults(folder: str | os.PathLike) -> dict[str, Any]:
     """The engine arguments that a model directory brings, for those the user leaves unset."""
     return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["engine"]
-
-
-def own_video_config(folder: str | os.PathLike) -> dict[str, Any]:
-    """Read the key ``sfllava`` of a model directory's config.json, before any override."""
-    return json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))["sfllava"]

@@ -1,14 +1,16 @@
 """The key ``sfllava`` of a model directory's config.json: how a model reads videos.
 
-`prepare` writes it, the processor and the model read it. ``--hf-overrides '{"sfllava": {...}}'`` changes parts of it
-(engine/config_hook.py restores the parts that an override leaves out).
+`prepare` writes it, the processor and the model read it. ``--hf-overrides '{"sfllava": {...}}'`` changes parts of it.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from sfllava_plugin import registry
+from sfllava_plugin.checkpoints.formats import read_json
 from sfllava_plugin.tokens.geometry import Geometry
 from sfllava_plugin.tokens.layout import TokenLayout, parse
 
@@ -43,13 +45,20 @@ class VideoConfig(BaseModel):
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
 
     @classmethod
-    def read(cls, config: "PretrainedConfig") -> "VideoConfig":
+    def read(cls, config: "PretrainedConfig", folder: str | os.PathLike) -> "VideoConfig":
         """Read and check the key of a configuration.
+
+        Args:
+            config: as vLLM gives it. It replaces a mapping as a whole (config/model.py, `_apply_dict_overrides`), so an
+                override of one field leaves the others out.
+            folder: the model directory, for the fields left out.
 
         Raises:
             ValueError: it is missing or of another version, a value does not exist, or the layout does not fit.
         """
         found = getattr(config, KEY, None)
+        if isinstance(found, dict) and "version" not in found:
+            found = _own(folder) | found
         if not isinstance(found, dict) or found.get("version") != VERSION:
             raise ValueError(f"config.json has no {KEY!r} of version {VERSION}: prepare the model again")
         try:
@@ -70,6 +79,11 @@ class VideoConfig(BaseModel):
     def image_tokens(self) -> int:
         """Tokens of an image: every patch of it."""
         return self.geometry.patches
+
+
+def _own(folder: str | os.PathLike) -> dict[str, Any]:
+    """The key as a model directory has it, before any override."""
+    return read_json(Path(folder) / "config.json").get(KEY, {})
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -8,8 +8,8 @@ loader otherwise.
 from typing import TYPE_CHECKING
 
 from sfllava_plugin import registry
-from sfllava_plugin.checkpoints.prepared import ARCHITECTURE, own_video_config
-from sfllava_plugin.checkpoints.video_config import KEY, VideoConfig
+from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
+from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.serving.video_loader import SETTINGS, LoaderSettings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
     if model_config.multimodal_config is None:
         return
     loader = model_config.multimodal_config.media_io_kwargs["video"][SETTINGS]
-    tokens = VideoConfig.read(model_config.hf_config).tokens(loader.frames)
+    tokens = VideoConfig.read(model_config.hf_config, model_config.model).tokens(loader.frames)
     scheduler = vllm_config.scheduler_config
     scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, loader.limits.cached_videos * tokens)
 
@@ -54,8 +54,7 @@ def complete(model_config: "ModelConfig") -> None:
         ValueError: pathways or frames do not exist, or leave no token for a question.
     """
     limits = registry.load().limits
-    _restore_left_out(model_config)
-    video_config = VideoConfig.read(model_config.hf_config)
+    video_config = VideoConfig.read(model_config.hf_config, model_config.model)
     # None when the user switched every modality off and the model runs on text alone.
     if model_config.multimodal_config is None:
         return
@@ -71,14 +70,3 @@ def complete(model_config: "ModelConfig") -> None:
             f"{frames} frames through {video_config.pathways} take {tokens} tokens, and the context is "
             f"{model_config.max_model_len}: take fewer frames, a coarser pathway or a larger --max-model-len"
         )
-
-
-def _restore_left_out(model_config: "ModelConfig") -> None:
-    """Fill in what an override of our key in config.json leaves out.
-
-    vLLM replaces a mapping as a whole (config/model.py, `_apply_dict_overrides`), and
-    ``--hf-overrides '{"sfllava": {"pathways": "..."}}'`` names one field.
-    """
-    given = getattr(model_config.hf_config, KEY, None)
-    if isinstance(given, dict) and "version" not in given:
-        setattr(model_config.hf_config, KEY, own_video_config(model_config.model) | given)

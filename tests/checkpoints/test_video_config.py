@@ -1,5 +1,6 @@
 """The key ``sfllava`` of config.json: written, read, and refused where it says what does not exist."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +28,7 @@ PAPER = VideoConfig(
 
 
 def reads(**changes) -> VideoConfig:
-    return VideoConfig.read(SimpleNamespace(sfllava=PAPER.model_dump(mode="json") | changes))
+    return VideoConfig.read(SimpleNamespace(sfllava=PAPER.model_dump(mode="json") | changes), "nowhere")
 
 
 def test_what_is_written_is_read():
@@ -63,4 +64,10 @@ def test_what_does_not_exist_is_named(changes, message):
 
 def test_a_config_of_another_model_is_named():
     with pytest.raises(ValueError, match=r"config\.json has no 'sfllava'"):
-        VideoConfig.read(SimpleNamespace())
+        VideoConfig.read(SimpleNamespace(), "nowhere")
+
+
+def test_an_override_of_one_field_keeps_the_others(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"sfllava": PAPER.model_dump(mode="json")}))
+    found = VideoConfig.read(SimpleNamespace(sfllava={"frames": 7}), tmp_path)
+    assert found == PAPER.model_copy(update={"frames": 7})

@@ -119,7 +119,7 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
     config.sfllava = before | {"pathways": str(pathway)}
     try:
         video_config = model.video_config
-        model.video_config = VideoConfig.read(config)
+        model.video_config = VideoConfig.read(config, model_config.model)
         processor = MULTIMODAL_REGISTRY.create_processor(model_config)
         videos = [np.full((count, 48, 48, 3), count, np.uint8) for count in frames]
         data = processor.info.parse_mm_data({"video": videos}, validate=False)

@@ -70,7 +70,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         config = vllm_config.model_config.hf_config
         quant_config = vllm_config.quant_config
         self.config = config
-        self.video_config = VideoConfig.read(config)
+        self.video_config = VideoConfig.read(config, vllm_config.model_config.model)
         geometry = self.video_config.geometry
         sharded = _shards_frames(vllm_config.model_config.multimodal_config)
 

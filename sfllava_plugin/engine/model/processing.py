@@ -42,7 +42,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
 
     @cached_property
     def video_config(self) -> VideoConfig:
-        return VideoConfig.read(self.get_hf_config())
+        return VideoConfig.read(self.get_hf_config(), self.ctx.model_config.model)
 
     @property
     def max_frames(self) -> int:

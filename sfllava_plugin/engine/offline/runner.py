@@ -79,7 +79,7 @@ class Runner:
         config = self.engine.llm_engine.model_config
         loader = config.multimodal_config.media_io_kwargs["video"][SETTINGS]
         self.frames, self._limits = loader.frames, loader.limits
-        self.video_config = VideoConfig.read(config.hf_config)
+        self.video_config = VideoConfig.read(config.hf_config, config.model)
         self._bounds = self._bounds_of_engine()
         self._plan = Plan(
             self._prompt_of,
