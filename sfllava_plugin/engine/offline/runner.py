@@ -119,7 +119,7 @@ class Runner:
         """
         return self._answers(by_video(questions, _video_of))
 
-    def answers_as_drawn(self, videos: Iterable[Sequence[Question]]) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    def answers_by_video(self, videos: Iterable[Sequence[Question]]) -> Iterator[tuple[int, Answer | Score | Failure]]:
         """As `answers`, for questions grouped by video. A group is drawn when the next video is to be decoded.
 
         Positions count all questions that were drawn.
