@@ -1,7 +1,4 @@
-"""Rows of questions and of answers: JSON Lines in, JSON Lines out. results.py keeps answers in a file.
-
-This module knows rows. It does not know engines; it is handed the answers.
-"""
+"""Read rows of questions from JSON Lines, and write rows of answers to a stream. results.py writes them to a file."""
 
 import json
 from collections.abc import Iterator
@@ -12,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class BatchError(ValueError):
-    """A file of questions or of answers that cannot be used; the message says which, and where."""
+    """A file of questions or answers that cannot be used; the message names file and line."""
 
+
+#: How messages end if the answers so far are safe.
+RESUMABLE = "finished answers are kept; run the same command to continue"
 
 Id = str | int
 
@@ -31,10 +31,10 @@ class Row(BaseModel):
 
 
 def read_rows(file: IO[str], folder: Path) -> list[Row]:
-    """The questions in ``file``; relative videos are relative to ``folder``.
+    """Read the questions in ``file``; paths of videos are relative to ``folder``.
 
     Raises:
-        BatchError: a line that is no question, or an id that was there before.
+        BatchError: a line is not a question, or repeats an id.
     """
     rows, lines = [], {}
     for number, line in enumerate(file, 1):
@@ -42,7 +42,7 @@ def read_rows(file: IO[str], folder: Path) -> list[Row]:
             continue
         row = _row(line, f"{getattr(file, 'name', 'input')}, line {number}")
         if (before := lines.setdefault(row.id, number)) != number:
-            raise BatchError(f"{file.name}, line {number}: the id {row.id!r} is in line {before} already")
+            raise BatchError(f"{file.name}, line {number}: the id {row.id!r} is already in line {before}")
         rows.append(row.model_copy(update={"video": str(folder / row.video)}))
     return rows
 
@@ -63,7 +63,7 @@ def _row(line: str, where: str) -> Row:
 
 
 class InOrder:
-    """Answers for a stream: written in the order of the questions, as soon as those before them are."""
+    """A stream of answers in the order of their questions, each written as soon as those before it are."""
 
     def __init__(self, out: IO[str], rows: list[Row]):
         self._out, self._order = out, [row.id for row in rows]

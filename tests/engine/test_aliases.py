@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfllava_plugin.engine.serving.video_loader import LoaderSettings
+from sfllava_plugin.engine.serving.video_loader import LoaderOptions
 from sfllava_plugin.limits import Limits
 from tests.engine.support import KV_CACHE
 
@@ -28,7 +28,7 @@ def test_what_comes_with_a_name(arguments):
     assert config.model_config.served_model_name == "mine"
     assert config.model_config.max_model_len == 4096
     video = config.model_config.multimodal_config.media_io_kwargs["video"]
-    assert video == {"num_frames": 50, "sfllava": LoaderSettings(50, 336, Limits())}
+    assert video == {"num_frames": 50, "sfllava": LoaderOptions(50, 336, Limits())}
     assert config.model_config.hf_config.slowfast_pathways == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
 
 

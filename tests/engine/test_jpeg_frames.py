@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from sfllava_plugin.engine.serving import jpeg_frames
-from sfllava_plugin.engine.serving.video_loader import LoaderSettings
+from sfllava_plugin.engine.serving.video_loader import LoaderOptions
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.video.decode import decode
 from sfllava_plugin.video.errors import VideoError
 
-SETTINGS = LoaderSettings(frames=8, image_size=16, limits=Limits(pixels=40 * 30))
+OPTIONS = LoaderOptions(frames=8, image_size=16, limits=Limits(pixels=40 * 30))
 
 
 def jpegs(count, width=40, height=30):
@@ -36,7 +36,7 @@ def test_they_are_a_video_like_every_other(tmp_path: Path, count):
     for number, frame in enumerate(made):
         (tmp_path / f"{number:03}.jpg").write_bytes(frame)
     expected = decode(tmp_path, num_frames=8, image_size=16)
-    frames, metadata = jpeg_frames.load(sent(made), 8, SETTINGS)
+    frames, metadata = jpeg_frames.load(sent(made), 8, OPTIONS)
     np.testing.assert_array_equal(frames, expected.frames)
     assert metadata["frames_indices"] == list(expected.indices)
     assert metadata["total_num_frames"] == count
@@ -45,4 +45,4 @@ def test_they_are_a_video_like_every_other(tmp_path: Path, count):
 def test_a_frame_of_too_many_pixels_is_named():
     made = [*jpegs(1, width=41), *jpegs(2)]
     with pytest.raises(VideoError, match="frame 0 has 41x30, the limit is 1200 pixels"):
-        jpeg_frames.load(sent(made), 8, LoaderSettings(8, 16, Limits(pixels=1200)))
+        jpeg_frames.load(sent(made), 8, LoaderOptions(8, 16, Limits(pixels=1200)))

@@ -71,4 +71,4 @@ def test_a_part_that_cannot_register_stops_nothing(run, tmp_path):
     program = f"import vllm.multimodal.video\ndel vllm.multimodal.video.VIDEO_LOADER_REGISTRY\n{FOREIGN}"
     said, warned = run(program.replace("FOLDER", str(tmp_path / "llama")) + "print(json.dumps(said))")
     assert said == ["LlamaForCausalLM"]
-    assert "video_loader is not registered with this vLLM" in warned
+    assert "video_loader is not registered with this version of vLLM" in warned

@@ -63,9 +63,9 @@ def counted(monkeypatch):
             towers[frames.numpy().tobytes()] += 1
             return hidden(frames)
 
-        def finished(asked, scoring, output):
-            cached[asked.position] = output.num_cached_tokens
-            return finish(asked, scoring, output)
+        def finished(item, scoring, output):
+            cached[item.position] = output.num_cached_tokens
+            return finish(item, scoring, output)
 
         with monkeypatch.context() as patch:
             patch.setattr(model, "_hidden", tower)
