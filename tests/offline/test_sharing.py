@@ -1,4 +1,4 @@
-"""What questions on a video share in the prefix cache, checked against a plain simulation of its blocks."""
+"""Sharing a video in the prefix cache, checked against a plain simulation of its blocks."""
 
 import pytest
 from hypothesis import given
