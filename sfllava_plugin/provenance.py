@@ -80,7 +80,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def video_identity(path: str) -> str:
-    """Identify a video by path, size and modification time; a folder, by those of its files.
+    """Identify a video, or a folder's files, by path, size and time.
 
     Raises:
         OSError: there is no such file.

@@ -1,1 +1,1 @@
-"""Answer a file of questions: read it, keep the answers safe, write them in order. Engines are passed in."""
+"""Files of questions and answers, and the command; engines are passed in."""

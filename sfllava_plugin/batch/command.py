@@ -1,4 +1,4 @@
-"""Run `sfllava batch`: answer a file of questions into a file of answers."""
+"""Run `sfllava batch`: questions from a file, answers into a file."""
 
 import signal
 import sys
@@ -24,7 +24,7 @@ Answering = Callable[[list[Row]], Iterator[dict[str, Any]]]
 def run(
     source: str, target: str, answering: Answering, describe: Callable[[], dict[str, Any]], *, overwrite: bool = False
 ) -> int:
-    """Answer the questions in ``source`` that ``target`` does not answer yet; return the exit code.
+    """Answer the questions in ``source`` that ``target`` lacks; return the exit code.
 
     Args:
         source, target: files, or ``-`` for standard input and output.

@@ -1,4 +1,4 @@
-"""Read rows of questions from JSON Lines, and write rows of answers to a stream. results.py writes them to a file."""
+"""Read questions from JSON Lines, and write answers to a stream."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class BatchError(ValueError):
-    """A file of questions or answers that cannot be used; the message names file and line."""
+    """An unusable file of questions or answers; the message names the place."""
 
 
 #: How messages end if the answers so far are safe.
@@ -19,7 +19,12 @@ Id = str | int
 
 
 class Row(BaseModel):
-    """One question. ``video`` is a file or a folder of images; ``options`` make the question multiple choice."""
+    """One question.
+
+    Attributes:
+        video: a file, or a folder of images.
+        options: make the question multiple choice.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +68,7 @@ def _row(line: str, where: str) -> Row:
 
 
 class InOrder:
-    """A stream of answers in the order of their questions, each written as soon as those before it are."""
+    """A stream of answers in the order of their questions, without delay."""
 
     def __init__(self, out: IO[str], rows: list[Row]):
         self._out, self._order = out, [row.id for row in rows]

@@ -44,7 +44,10 @@ class Key(NamedTuple):
         return cls(question, video)
 
     def fits(self, kept: "Key") -> bool:
-        """Tell whether an answer with the key ``kept`` is still valid; it outlives the deletion of its video."""
+        """Tell whether an answer kept under another key is still valid.
+
+        It is if nothing but the video changed, and that was deleted.
+        """
         return self.question == kept.question and self.video in ("", kept.video)
 
 
@@ -133,7 +136,7 @@ class Results:
             self.failed.add(row["id"])
 
     def finish(self) -> None:
-        """Write OUT in the order of the questions, then OUT.keys, and remove OUT.part."""
+        """Write OUT in the order of the questions; replace OUT.part by OUT.keys."""
         with self._writing():
             # The answers are renamed first: a crash in between leaves keys that are too old, never too new.
             with written_aside(self._key_file) as keys, written_aside(self._out) as out:
@@ -167,7 +170,7 @@ class Results:
             file.close()
 
     def _read(self) -> None:
-        """Find the answers in OUT.part; truncate it at a line torn by a crash, which is the last."""
+        """Find the answers in OUT.part, and cut off a torn last line."""
         self._file.seek(0)
         while line := self._file.readline():
             place = self._file.tell() - len(line)
@@ -181,7 +184,7 @@ class Results:
                 self._places[row["id"]] = place
 
     def _earlier_places(self) -> dict[int, Key]:
-        """Return the offsets in OUT of answers that OUT.part does not have, and their keys.
+        """Return offsets and keys of answers in OUT but not in OUT.part.
 
         Raises:
             BatchError: an answer has no key.
@@ -212,7 +215,7 @@ class Results:
             return {_id(one): Key.parse(one["key"]) for one in kept if _id(one) is not None and "key" in one}
 
     def _can_be_kept(self, row: dict[str, Any], key: Key) -> bool:
-        """Tell whether an earlier row is a valid answer to one of ``rows``; record foreign and outdated ones."""
+        """Tell whether an earlier answer is valid; record why if not."""
         name = row["id"]
         if "error" in row:
             return False
@@ -248,12 +251,12 @@ class Results:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether a crash may have left this piece of one of our lines."""
+    """Tell whether this may be the beginning of a torn line."""
     return not line.strip(b"\0\n") or line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
 
 
 def _kept(line: bytes) -> tuple[dict[str, Any], Key] | None:
-    """Parse a line of OUT.part into an answer and its key; None if it is torn."""
+    """Parse a line of OUT.part into answer and key; None if torn."""
     found = (_json_object(line) if line.endswith(b"\n") else None) or {}
     row, key = found.get("answer"), found.get("key")
     if not isinstance(row, dict) or _id(row) is None or not isinstance(key, str):

@@ -28,7 +28,7 @@ WRAPPED = "_sfllava_wrapped"
 
 
 def register() -> None:
-    """Wrap the functions that resolve model names; warn if this version of vLLM does not have them."""
+    """Wrap vLLM's functions that resolve model names; warn if they are missing."""
     from vllm.engine import arg_utils
 
     surfaces = (
@@ -60,7 +60,7 @@ def _wrap(owner: Any, name: str, wrap: Callable) -> None:
 
 
 def resolve(arguments: "EngineArgs") -> None:
-    """Replace an alias by its model directory, and apply the engine defaults of a model directory."""
+    """Replace an alias by its model directory, and apply the directory's defaults."""
     if entry := _entry(arguments.model):
         arguments.served_model_name = arguments.served_model_name or arguments.model
         tokenizer_is_model = arguments.tokenizer == arguments.model
@@ -76,7 +76,7 @@ def resolve(arguments: "EngineArgs") -> None:
 
 
 def _entry(model: str) -> "registry.Entry | None":
-    """Return the registry's entry of a name or alias; None for any other model.
+    """Return the registry's entry of a name or alias, or None.
 
     This runs for every model that vLLM loads: a broken registry of the user's must not stop those that are not ours.
 

@@ -1,4 +1,6 @@
-"""Find the engine arguments that the user set; a model's own defaults apply to the others only.
+"""Find the engine arguments that the user set.
+
+A model's own defaults apply to the others only.
 
 vLLM's `EngineArgs` holds values, not their origin: after ``--no-enforce-eager`` it looks as if the option was never
 given. Each way to start an engine needs its own answer:
@@ -33,7 +35,7 @@ _declared: ContextVar[frozenset[str]] = ContextVar("declared", default=frozenset
 
 
 def names(arguments: "EngineArgs") -> frozenset[str]:
-    """Return the names of the arguments that the user is known to have set."""
+    """Return the arguments that the user is known to have set."""
     recorded = frozenset(getattr(command(arguments), _EXPLICIT, ()))
     return recorded | _declared.get() | _keywords_of_llm()
 
@@ -45,7 +47,7 @@ def command(arguments: "EngineArgs") -> argparse.Namespace | None:
 
 @contextmanager
 def declared(names: Iterable[str]) -> Iterator[None]:
-    """Declare the arguments that the user set, for an engine created in this context."""
+    """Declare what the user set, for an engine created in this context."""
     token = _declared.set(frozenset(names))
     try:
         yield
@@ -94,7 +96,7 @@ def keeping_command(from_cli_args):
 
 
 def _keywords_of_llm() -> frozenset[str]:
-    """Return the keywords of the ``LLM(...)`` call that is running, if there is one."""
+    """Return the keywords of the ``LLM(...)`` call in progress, if any."""
     module = sys.modules.get("vllm.entrypoints.llm")
     code = getattr(getattr(getattr(module, "LLM", None), "__init__", None), "__code__", None)
     frame = sys._getframe()
@@ -104,7 +106,7 @@ def _keywords_of_llm() -> frozenset[str]:
 
 
 def _keywords(frame: FrameType) -> frozenset[str]:
-    """Return the keywords of the call that ``frame`` is executing; none if they come from a mapping."""
+    """Return the literal keywords of the call that ``frame`` is executing."""
     code = frame.f_code
     begun = [step for step in dis.get_instructions(code) if step.offset <= frame.f_lasti]
     # Python 3.11 and 3.12 name the keywords before the call, 3.13 has an instruction for calls with keywords.

@@ -9,7 +9,7 @@ from sfllava_plugin.engine.aliases import WRAPPED
 
 
 def parts() -> dict[str, bool]:
-    """Load vLLM's plugins and return each part of ours by name, True if vLLM has it."""
+    """Return each part by name, and whether vLLM has it."""
     load_general_plugins()
     return {
         "model": ARCHITECTURE in ModelRegistry.get_supported_archs(),

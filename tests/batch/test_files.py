@@ -1,4 +1,4 @@
-"""Reading rows of questions, and writing rows of answers to a stream. No engine."""
+"""Rows of questions read, and rows of answers written to a stream."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: in the end the output is complete, in order, without duplicates."""
+"""SIGKILL at random moments leaves the final output complete and in order."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The file of answers: which are kept, which questions are asked again, which files are refused. No engine."""
+"""The file of answers: kept answers, repeated questions, refused files."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def answer(name: str, text: str = "x") -> dict:
 
 
 def run(out, rows, answers="", of=RUN, text="x", **more) -> list:
-    """Finish a run whose new answers come in the order of ``answers``; return the ids that were missing."""
+    """Finish a run, answering in the given order; return the missing ids."""
     with results(out, rows, of, **more) as kept:
         missing = [row.id for row in kept.missing()]
         for name in answers or missing:

@@ -1,4 +1,4 @@
-"""Engines for the tests: in this process, in float32, one per checkpoint and settings, cached for the session."""
+"""Engines for the tests: in this process, float32, cached for the session."""
 
 import os
 
@@ -55,7 +55,10 @@ def runners(checkpoints):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The packaged model. For the session, since closing one engine destroys the process groups of the others."""
+    """The packaged model, for the session.
+
+    Closing one engine destroys the process groups of the others.
+    """
     from sfllava_plugin.engine.offline import Runner
 
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})

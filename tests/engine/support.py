@@ -1,4 +1,4 @@
-"""Helpers for the engine tests: reach the model inside an engine, and compare greedy answers."""
+"""Helpers for the engine tests: the model inside, and equal answers."""
 
 from tests import reference
 
@@ -22,7 +22,7 @@ def forget(runner):
 
 
 def expected_answer(folder, runner, question, frames, notation):
-    """Recompute the prompt's token ids and the greedy answer without the package and without vLLM."""
+    """Recompute prompt and greedy answer without the package or vLLM."""
     tokenizer = runner.engine.get_tokenizer()
     prompt = runner.prompt(question.text, question.options)
     # The reference tokenises plain text, which adds the first token.
@@ -34,7 +34,7 @@ def expected_answer(folder, runner, question, frames, notation):
 
 
 def assert_same_answer(answer, expected_ids, expected):
-    """Compare prompt token ids, first log-probabilities, and greedy tokens up to the first toss-up."""
+    """Compare prompts, first log-probabilities, and tokens before the first toss-up."""
     assert answer.prompt_token_ids == expected_ids
     assert len(answer.logprobs) == 5
     for top in answer.logprobs:

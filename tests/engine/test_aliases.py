@@ -1,4 +1,4 @@
-"""Names from the registry as vLLM models: the defaults they bring, and that the user's arguments win."""
+"""Names from the registry as vLLM models; the user's arguments win."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`sfllava ask` from the outside: the answer, the JSON, and one line per error."""
+"""`sfllava ask`: the answer, the JSON, and one line per error."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ KEYS = [
 
 @pytest.fixture
 def ask(monkeypatch, capsys, checkpoints):
-    """ask(arguments): exit code, standard output and standard error of the command, run in this process."""
+    """ask(arguments): exit code, output and errors, run in this process."""
 
     def run(*arguments, model=None):
         command = ["sfllava", "ask", *arguments, "--model", model or str(checkpoints()), "--engine-args", ENGINE]

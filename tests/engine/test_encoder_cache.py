@@ -1,4 +1,4 @@
-"""The encoder cache: its size comes from the operator's limits, and vLLM accounts for its memory."""
+"""The encoder cache: its size, and the memory that vLLM measures."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_an_operators_limit_applies(runners, tmp_path, monkeypatch):
 
 @pytest.fixture
 def measuring(runners, monkeypatch):
-    """An engine in the state before it has a KV cache, in which vLLM measures memory."""
+    """An engine without a KV cache yet, as when vLLM measures memory."""
     runner = runners()
     forget(runner)
     with monkeypatch.context() as patch:
@@ -69,7 +69,7 @@ def test_memory_is_measured_with_a_full_cache(measuring, monkeypatch):
 
 
 def test_a_video_takes_memory_for_its_own_embeddings_only(runners, bikes):
-    """On a CPU, where vLLM does not measure, the first video must not allocate the whole cache."""
+    """Without measuring, as on a CPU, the cache grows by videos."""
     runner = runners()
     forget(runner)
     runner.answer(Question(str(bikes), "What?", max_tokens=1))

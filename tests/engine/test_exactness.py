@@ -1,4 +1,4 @@
-"""The engine against a reference in plain torch and transformers which shares no code with the package."""
+"""The engine against a reference that shares no code with it."""
 
 import dataclasses
 import functools

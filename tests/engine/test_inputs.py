@@ -1,4 +1,4 @@
-"""Other inputs of a prompt: images, several videos, frames of any size, and invalid ones."""
+"""Other inputs: images, several videos, frames of any size, invalid ones."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def generate():
 
 @pytest.fixture(scope="module")
 def compact(runners):
-    """An engine with 576 tokens per video, so that several fit into one prompt."""
+    """An engine with 576 tokens per video: several fit one prompt."""
     return runners(hf_overrides={"slowfast_pathways": "temporal_global_pool"})
 
 
@@ -133,7 +133,7 @@ def test_vllm_may_use_lora_and_parallelism():
 
 
 def test_the_projector_pools_before_its_second_linear(runners, clips, monkeypatch):
-    """Frames on the fast path alone pass the second linear pooled, not patch by patch."""
+    """Frames on the fast path alone pass the second linear pooled."""
     model = model_of(runners())
     rows = []
     output = model.multi_modal_projector.output

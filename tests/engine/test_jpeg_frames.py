@@ -1,4 +1,4 @@
-"""Videos sent as JPEG frames: sampled and resized like a folder of the same images."""
+"""Videos sent as JPEG frames match a folder of the same images."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""A LoRA adapter on the language model gives the answers of merged weights."""
+"""A LoRA adapter gives the answers of merged weights."""
 
 import json
 import shutil

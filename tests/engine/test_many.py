@@ -1,4 +1,4 @@
-"""Many questions through one runner: same answers in any order, videos decoded once, failures isolated."""
+"""Many questions: same answers in any order, videos decoded once, failures isolated."""
 
 import dataclasses
 import random
@@ -15,7 +15,7 @@ VIDEOS = 50
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
-    """Three rounds of one question on each of fifty videos, one of which is broken."""
+    """Three rounds of one question on each of fifty videos, one broken."""
     folder = tmp_path_factory.mktemp("shapes")
     made = [clips.clip(30_000 + number) for number in range(VIDEOS)]
     videos = [str(clips.write_clip(clip.scene, folder / f"{number}.mp4")) for number, clip in enumerate(made)]
@@ -86,7 +86,7 @@ def test_every_video_is_decoded_and_encoded_once(tiny, questions, monkeypatch):
 
 @pytest.fixture(scope="session")
 def narrow():
-    """An engine whose steps encode one video each, as with real videos, with a few tokens to spare."""
+    """An engine which encodes one video per step, as with real videos."""
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE, "max_num_batched_tokens": 270})
 
 

@@ -22,7 +22,7 @@ GPTQ = {"bits": 4, "group_size": GROUP, "desc_act": False, "sym": True}
 
 
 def packed(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """Pack 4-bit integers along ``dim``, eight into one of 32 bits, the first in the lowest bits."""
+    """Pack eight 4-bit integers along ``dim`` into one, lowest bits first."""
     words = sum(part << 4 * i for i, part in enumerate(values.to(torch.int64).unflatten(dim, (-1, 8)).unbind(dim + 1)))
     return torch.where(words < 2**31, words, words - 2**32).to(torch.int32).contiguous()
 
@@ -43,7 +43,7 @@ def quantised(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tens
 
 @pytest.fixture(scope="module")
 def twins(small_hf, small_original, tmp_path_factory):
-    """Three checkpoints: dequantised, and quantised with the settings in a file of their own or in config.json."""
+    """Checkpoints: dequantised, and quantised with settings in either file."""
     folders = {name: tmp_path_factory.mktemp("twins") / name for name in ("dequantised", "file", "config")}
     for name, folder in folders.items():
         source = small_original if name == "config" else small_hf
@@ -66,7 +66,7 @@ def twins(small_hf, small_original, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(twins, bikes):
-    """answers(name, **engine arguments): a model's answers, after a check that its layers are quantised or not."""
+    """answers(name, **engine arguments): answers, after a check of the layers."""
     from sfllava_plugin.engine.offline import Question, Runner
 
     def ask(name, **arguments):

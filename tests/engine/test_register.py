@@ -1,4 +1,4 @@
-"""The plugin in processes of other models: light, and harmless even if it is broken."""
+"""The plugin in processes of other models: light, and harmless when broken."""
 
 import json
 import os
@@ -14,7 +14,7 @@ BROKEN_REGISTRY = "models:\n  mine:\n    checkpoint: me/my-llava\n    frame: 7\n
 
 @pytest.fixture
 def run(tmp_path):
-    """run(program, registry=None): the JSON that a new Python process prints last, and its standard error."""
+    """run(program, registry=None): a new process's last line as JSON, and errors."""
 
     def call(program, registry=None):
         variables = {"VLLM_LOGGING_LEVEL": "WARNING"}

@@ -1,4 +1,4 @@
-"""An answer does not depend on other requests, caches, chunked prefill or the checkpoint's format."""
+"""Answers do not depend on other requests, caches, chunks or formats."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Scores of continuations against transformers on the same weights: alone, together, and with a warm cache."""
+"""Scores of continuations against transformers on the same weights."""
 
 import dataclasses
 

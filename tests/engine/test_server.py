@@ -35,7 +35,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory, bikes):
-    """The folder that the server may read, with a valid clip and broken ones."""
+    """The folder that the server may read: valid and broken clips."""
     folder = tmp_path_factory.mktemp("media")
     shutil.copy(bikes, folder / "bikes.mp4")
     (folder / "text.mp4").write_text("not a video\n" * 50)
@@ -169,7 +169,7 @@ def test_special_tokens_in_a_question_are_text(chat, media):
 
 
 def test_later_turns_keep_the_first_prompt(chat, media, expected):
-    """The first turn keeps its tokens in the history; the next one is in the checkpoint's own chat format."""
+    """The first turn keeps its tokens; the next one is plain chat."""
     first = [video((media / "bikes.mp4").as_uri()), text()]
     history = [{"role": "user", "content": first}, {"role": "assistant", "content": "a man rides."}]
     response = chat([*history, {"role": "user", "content": "And then?"}])

@@ -1,4 +1,7 @@
-"""sf-llava-tiny on held-out questions: a fault in frames, pooling, prompts or caches shows as wrong answers."""
+"""sf-llava-tiny on held-out questions.
+
+A fault in frames, pooling, prompts or caches shows as wrong answers.
+"""
 
 from collections import defaultdict
 

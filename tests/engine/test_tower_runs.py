@@ -1,4 +1,4 @@
-"""The tower runs once per video, and only the tokens after the shared prefix are prefilled again."""
+"""The tower runs once per video; shared prefixes are not prefilled again."""
 
 import random
 from collections import Counter
@@ -51,7 +51,7 @@ def questions_on(videos, wrapper):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """counted(runner, questions): answers, the tower's runs per video, and cached tokens per question."""
+    """counted(runner, questions): answers, tower runs per video, cached tokens per question."""
 
     def run(runner, questions):
         forget(runner)
@@ -78,7 +78,10 @@ def counted(monkeypatch):
 
 
 def shared_blocks(prompts, block_size):
-    """Return for each prompt the tokens shared with an earlier one: whole blocks, and never the last token."""
+    """Return for each prompt the most tokens shared with an earlier one.
+
+    They are whole blocks, and never include the last token.
+    """
     found = []
     for position, prompt in enumerate(prompts):
         most = 0

@@ -1,4 +1,7 @@
-"""Tokens without a row in the weights: in the original format, the video's marker and all after it."""
+"""Tokens without a row in the weights.
+
+In the original format these are the video's marker and all after it.
+"""
 
 import pytest
 import torch

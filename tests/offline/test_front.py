@@ -1,4 +1,4 @@
-"""The front of the engine: every public name, and none of them loaded before its first use."""
+"""The front of the engine: every public name, loaded lazily."""
 
 import subprocess
 import sys

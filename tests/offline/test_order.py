@@ -1,4 +1,4 @@
-"""The order in which questions reach the engine: grouped by video, each question once."""
+"""Questions reach the engine once each, grouped by video."""
 
 import pytest
 
@@ -153,7 +153,7 @@ def test_embeddings_are_needed_again_by_a_second_leader_or_after_a_short_prefix(
 
 
 def test_groups_are_consumed_lazily():
-    """Replicas share a queue of groups: each takes only what it decodes ahead."""
+    """Replicas share the groups; each takes only what it prefetches."""
     drawn = []
 
     def groups():

@@ -1,4 +1,4 @@
-"""Sharing a video in the prefix cache, checked against a plain simulation of its blocks."""
+"""Sharing in the prefix cache, against a simulation of its blocks."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,10 @@ def expanded(token_ids, video_tokens):
 
 
 def cached(first, later, block_size):
-    """Tokens of ``later`` that are cached after ``first``: whole equal blocks, and never the last token."""
+    """Return how many tokens of ``later`` are cached after ``first``.
+
+    They are whole equal blocks, and never include the last token.
+    """
     found = 0
     while found + block_size <= len(later) - 1 and later[: found + block_size] == first[: found + block_size]:
         found += block_size

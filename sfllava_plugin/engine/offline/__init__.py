@@ -1,6 +1,7 @@
-"""Answer many questions with one vLLM engine: `ask`, `batch`, lmms-eval and the Python API all come through here.
+"""Answer many questions with one vLLM engine.
 
-The names load on first use: importing this package loads neither vLLM nor torch.
+This is the front for `ask`, `batch`, lmms-eval and the Python API. The names load on first use: importing this package
+loads neither vLLM nor torch.
 """
 
 from importlib import import_module

@@ -39,7 +39,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class _Running:
-    """A question in the engine, the result of ``submit``, and its tokens in the KV cache."""
+    """A question in the engine, with the result of ``submit``."""
 
     item: QueueItem
     submitted: Any
@@ -47,7 +47,7 @@ class _Running:
 
 
 class Feeder:
-    """An iterator which submits queued questions to the engine and yields their results.
+    """An iterator which submits queued questions and yields their results.
 
     Args:
         submit: submits a question under its position; its result is passed on to ``finish``.
@@ -99,7 +99,7 @@ class Feeder:
         return not self._queue.begins_video or self._embeddings_in_use() < self._bounds.embeddings
 
     def _embeddings_in_use(self) -> int:
-        """Count the videos whose embeddings the engine is computing or will need again."""
+        """Count the videos with embeddings to compute or to reuse."""
         return len(
             {
                 id(one.item.video)
@@ -122,7 +122,7 @@ class Feeder:
                 self._leading.add(item.position)
 
     def _step(self) -> Iterator[tuple[QueueItem, Any]]:
-        """Run one step of the engine and yield the questions that it finished."""
+        """Run one step of the engine and yield finished questions."""
         for output in self._engine.step() if self._running else ():
             position = int(output.request_id)
             if position in self._leading:

@@ -87,7 +87,7 @@ class Engine:
         return EngineDied(f"the engine died: {self._reason(error, self._started_at)}")
 
     def _reason(self, error: Exception, since: int = 0) -> str:
-        """Return the last exception in the engine's output, and the path of the whole output."""
+        """Return the last exception in the output, and where that is."""
         trace = "".join(traceback.format_exception(error))
         if self._output is None:
             sys.stderr.write(trace)
@@ -97,7 +97,10 @@ class Engine:
         return f"{reason.rstrip('.')}; full log: {_saved(text)}"
 
     def _watch_process(self) -> None:
-        """Unblock `step` when the engine's process ends: killed, it sends nothing, and vLLM 0.32 blocks for ever."""
+        """Unblock `step` when the engine's process ends.
+
+        A killed process sends nothing, and vLLM 0.32 would block for ever.
+        """
         core = self.llm.llm_engine.engine_core
         if (resources := getattr(core, "resources", None)) is None:
             return
@@ -111,7 +114,7 @@ class Engine:
 
 
 def last_exception(text: str) -> str | None:
-    """Return the last exception of the tracebacks in a log, ignoring those that only point to another one."""
+    """Return a log's last exception which does not only refer to another."""
     found, inside = None, False
     for line in text.splitlines():
         line = _PREFIX.sub("", line)
@@ -124,7 +127,7 @@ def last_exception(text: str) -> str | None:
 
 
 def _output_file() -> IO[bytes] | None:
-    """Open a file for the engine's standard error; None if that is closed, or if the user wants to see it."""
+    """Open a file for standard error unless the user watches that."""
     if os.environ.get("VLLM_LOGGING_LEVEL") != "ERROR":
         return None
     try:
@@ -136,7 +139,7 @@ def _output_file() -> IO[bytes] | None:
 
 @contextmanager
 def _redirected_standard_error(file: IO[bytes] | None) -> Iterator[None]:
-    """Redirect standard error: of this process for a while, of the processes that it starts meanwhile for good."""
+    """Redirect standard error, and for good that of new child processes."""
     if file is None:
         yield
         return
@@ -152,7 +155,7 @@ def _redirected_standard_error(file: IO[bytes] | None) -> Iterator[None]:
 
 
 def _bytes(file: IO[bytes] | None, since: int = 0) -> bytes:
-    """Read the file without moving its offset, which the processes writing to it share."""
+    """Read the file without moving its offset, which its writers share."""
     if file is None:
         return b""
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size - since, since)

@@ -21,7 +21,7 @@ Numbered = tuple[int, Q]
 
 @dataclass(frozen=True)
 class QueueItem(Generic[Q, P]):
-    """A question with its decoded video and its prompt, or with the error which rules it out.
+    """A question with its decoded video and prompt, or its error.
 
     Attributes:
         position: of the question in the job.
@@ -45,13 +45,13 @@ class Planner(Protocol[Q, P]):
         """Decode a video; called in threads."""
 
     def prompt(self, question: Q) -> P:
-        """Write the prompt of a question; raise ValueError if the question is invalid."""
+        """Write a question's prompt; raise ValueError if the question is invalid."""
 
     def prefix(self, prompt: P) -> Any:
-        """Return the prefix which prompts must share to share a video in the cache; hashable."""
+        """Return a hashable prefix; prompts with equal ones share the video."""
 
     def needs_embeddings(self, video: Any, prompts: Sequence[P]) -> bool:
-        """Tell whether all but the first of these prompts, with one prefix, need the video's embeddings again."""
+        """Tell whether prompts with one prefix need the video's embeddings repeatedly."""
 
 
 def by_video(questions: Iterable[Q], video_of: Callable[[Q], str]) -> Iterator[list[Numbered[Q]]]:
@@ -63,7 +63,7 @@ def by_video(questions: Iterable[Q], video_of: Callable[[Q], str]) -> Iterator[l
 
 
 class QuestionQueue(Generic[Q, P]):
-    """A queue of questions, video by video, with prefetched videos; a context manager.
+    """A queue of questions, grouped by video; a context manager.
 
     Args:
         groups: numbered questions, each group on one video; consumed lazily.
@@ -104,7 +104,7 @@ class QuestionQueue(Generic[Q, P]):
 
     @property
     def next_leads(self) -> bool:
-        """True if the next question leads, on a new video or on one that has begun."""
+        """True if the next question leads, on a new video or not."""
         return not self._following
 
     @property
@@ -119,16 +119,16 @@ class QuestionQueue(Generic[Q, P]):
         return self._following.popleft() if self._following else self._leading.popleft()
 
     def release_followers(self, position: int) -> None:
-        """Queue the followers of the question at ``position``: the engine has read its video."""
+        """Queue the followers of a leader whose video the engine has read."""
         self._following.extend(self._held.pop(position, ()))
 
     def promote_next(self, position: int) -> None:
-        """Make the next follower lead: the engine will never read the question at ``position``."""
+        """Make the next follower lead, after a leader that failed."""
         if held := self._held.pop(position, None):
             self._lead(held)
 
     def _paths(self) -> Iterator[str]:
-        """Yield the video of each group, and note the group as not begun."""
+        """Yield the video of each group, and queue the group."""
         for group in self._groups:
             self._not_begun.append(group)
             yield self._video_of(group[0][1])

@@ -96,7 +96,9 @@ class QuestionPlanner:
 
 
 def video_identifier(path: str, num_frames: int) -> str:
-    """Return a video's key in vLLM's caches: its path, size and modification time, and the number of frames.
+    """Return a video's key in vLLM's caches.
+
+    It holds the path, size, modification time and number of frames.
 
     Raises:
         OSError: there is no such file.

@@ -1,4 +1,4 @@
-"""Decode a job's videos ahead of the engine: in order, each once, and only a few at a time."""
+"""Decode a job's videos in order, a few ahead of the engine."""
 
 import threading
 from collections import deque
@@ -23,7 +23,9 @@ class Prefetched(Generic[T]):
 
 
 class Prefetcher(Generic[T]):
-    """An iterator over videos, decoded by ``read`` in threads; a context manager that cancels the rest on exit.
+    """An iterator over videos, decoded by ``read`` in threads.
+
+    It is a context manager, which cancels the rest on exit.
 
     Memory does not grow with the job: ``limits.decoders`` videos are decoded at once, ``limits.look_ahead`` are being
     decoded or held decoded, and ``paths`` is consumed lazily.

@@ -1,4 +1,4 @@
-"""Questions for a runner, and its answers. Importing this loads neither vLLM nor torch."""
+"""Questions for a runner, and its results; no vLLM, no torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and everything it was made from; `sfllava ask --json` prints it.
+    """An answer and its origin, as `sfllava ask --json` prints them.
 
     Attributes:
         frames: indices of the sampled source frames.
@@ -56,7 +56,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """The log-probability of each token of a continuation, and what it was computed from.
+    """The log-probabilities of a continuation, and their origin.
 
     Attributes:
         token_ids: of the continuation.
@@ -76,6 +76,6 @@ class Score:
 
 @dataclass(frozen=True)
 class Failure:
-    """The error that replaces an answer: an unreadable video, or a question that does not fit the context."""
+    """The error in place of an answer: unreadable video, question too long."""
 
     error: Exception

@@ -1,4 +1,4 @@
-"""Answer the rows of `sfllava batch`: with one engine in this process, or with replicas on a Ray cluster.
+"""Answer rows of `sfllava batch`, in this process or on Ray.
 
 Ray Data is not used. Its vLLM stage decodes a video once per question, sends the frames (17 MB for 50) through the
 object store each time, and has no place for a question's own options. Its actors get one batch at a time, and the
@@ -26,7 +26,7 @@ _SECONDS_BETWEEN_SENDS = 0.2
 
 
 def answer_here(rows: list[Row], model: str, engine_arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Start an engine in this process and yield rows of answers as they finish."""
+    """Answer rows with one engine in this process, as they finish."""
     from sfllava_plugin.engine.offline.runner import Runner
 
     return _answer_rows(Runner(model, engine_arguments), rows)
@@ -40,7 +40,7 @@ def answer_on_ray(
     address: str,
     replicas: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Start engines on a Ray cluster and yield rows of answers as they finish.
+    """Answer rows with engines on a Ray cluster, as they finish.
 
     Args:
         address: the cluster's, or ``local`` to start one on this machine.
@@ -71,7 +71,7 @@ def answer_on_ray(
 
 
 def _answer_in_rounds(ray, rows: list[Row], start: Callable[[], Any], count: int) -> Iterator[dict[str, Any]]:
-    """Yield answers in rounds; each round queues the questions that no replica has answered yet.
+    """Answer in rounds; each queues the questions still unanswered.
 
     Args:
         start: starts a replica.
@@ -166,7 +166,7 @@ def _answer_rows(runner: "Runner", rows: list[Row]) -> Iterator[dict[str, Any]]:
 
 
 def _answer_queue(runner: "Runner", videos: Iterable[list[Row]]) -> Iterator[dict[str, Any]]:
-    """Answer rows grouped by video; the next group is taken when the runner is ready to decode it."""
+    """Answer rows grouped by video, and take the groups lazily."""
     ids: dict[int, Id] = {}
 
     def questions():

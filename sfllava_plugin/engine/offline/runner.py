@@ -106,7 +106,7 @@ class Runner:
         return result
 
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Score | Failure]]:
-        """Answer many questions, greedily; yield each question's position and its result as they finish.
+        """Answer many questions, greedily; yield (position, result) as they finish.
 
         Videos are decoded ahead of the engine, in order of first occurrence. The engine holds as many as its KV cache
         does, a few more are held decoded, and memory does not grow with the job. Close the generator to stop early: it
@@ -118,9 +118,9 @@ class Runner:
         return self._answers(by_video(questions, _video_of))
 
     def answers_by_video(self, videos: Iterable[Sequence[Question]]) -> Iterator[tuple[int, Answer | Score | Failure]]:
-        """Answer questions that come grouped by video; a group is consumed when its video can be decoded.
+        """Answer questions grouped by video, and take the groups lazily.
 
-        Positions count across the groups.
+        A group is taken when its video can be decoded. Positions count across the groups.
         """
         positions = itertools.count()
         return self._answers([(next(positions), question) for question in group] for group in videos)
@@ -174,7 +174,7 @@ class Runner:
             raise ValueError(str(problem)) from problem
 
     def _finish(self, item: Item, scoring: Scoring | None, output: RequestOutput) -> Answer | Score | None:
-        """Make the result of a question; None if its score takes another request, which this submits."""
+        """Make a question's result; None if it submitted another request."""
         if scoring is None:
             return self._answer(item, output)
         scoring.collect(output)

@@ -1,4 +1,4 @@
-"""Score a given continuation: plan the requests, and collect log-probabilities from their outputs.
+"""Score a given continuation: make the requests, and collect log-probabilities.
 
 vLLM returns log-probabilities only for prompt tokens that it computes, not for those in the prefix cache. So a first
 request reads the video, without asking for those of the prompt, and a second reads the continuation after it. Tokens
@@ -39,7 +39,7 @@ class Scoring:
 
     @property
     def logprobs(self) -> list[float] | None:
-        """The log-probability of each token of the continuation; None until all are known."""
+        """Of each token of the continuation; None until all are known."""
         if len(self._scores) < len(self.continuation):
             return None
         return [self._scores[number].logprob for number in range(len(self.continuation))]

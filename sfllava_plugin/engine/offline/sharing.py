@@ -25,7 +25,7 @@ class Prompt:
     continuation: list[int]
 
     def prefix(self, marker: int) -> tuple[int, ...]:
-        """Return the tokens up to and including the video; prompts that differ here share nothing of it."""
+        """Return the tokens up to and including the video."""
         end = self.token_ids.index(marker) + 1 if marker in self.token_ids else len(self.token_ids)
         return tuple(self.token_ids[:end])
 
@@ -45,7 +45,7 @@ class CachedVideo:
     block_size: int
 
     def needs_embeddings(self, prompts: Sequence[Prompt]) -> bool:
-        """Tell whether a question needs the video's embeddings after another one has read the video.
+        """Tell whether later questions need the video's embeddings again.
 
         Args:
             prompts: all with the same prefix.
@@ -59,14 +59,17 @@ class CachedVideo:
         return self._whole_blocks(shared - prefix + self._end(prefix)) < self._end(prefix)
 
     def cache_tokens(self, prompt: Prompt, leads: bool) -> int:
-        """Bound a question's tokens in the KV cache: a leader's whole prompt, or a follower's text after the video."""
+        """Bound a question's tokens in the KV cache.
+
+        A leader takes its whole prompt, a follower its text after the video.
+        """
         own = len(prompt.token_ids) + len(prompt.continuation)
         if leads:
             return self._whole_blocks(own + self.video_tokens) + 2 * self.block_size
         return self._whole_blocks(own - len(prompt.prefix(self.marker))) + 2 * self.block_size
 
     def _end(self, prefix: int) -> int:
-        """Return the position after the video, once its tokens have replaced the marker."""
+        """Return the position after the video's tokens, in place of the marker."""
         return prefix - 1 + self.video_tokens
 
     def _whole_blocks(self, tokens: int) -> int:

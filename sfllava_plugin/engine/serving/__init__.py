@@ -1,1 +1,1 @@
-"""Load media for vLLM within limits: the connector, the video loader, and errors with the right HTTP status."""
+"""Load media for vLLM: connector, video loader, limits and HTTP errors."""

@@ -1,4 +1,4 @@
-"""A vLLM media connector for public servers: our limits, and errors with the right HTTP status.
+"""A vLLM media connector for public servers: limits and proper errors.
 
 vLLM 0.32 returns status 500 if it cannot open a file or a host of the client's choice, shows the server's folders to
 clients, hangs on a pipe, and limits neither the size of files nor the pixels of JPEG frames. Fetching, redirects, and
@@ -76,7 +76,7 @@ def enable(arguments: "EngineArgs", pixels: int) -> None:
 
 
 class _LimitedReader:
-    """Wrap vLLM's `MediaIO`: check the limits now, and return a function that reads later.
+    """Wrap vLLM's `MediaIO`: check limits now, return a function that reads.
 
     vLLM's few threads fetch URLs. A video that waited for a decoder there would block one of them.
     """
@@ -116,7 +116,7 @@ class _LimitedReader:
 
 
 async def _in_thread(load: Load) -> Any:
-    """Call ``load`` in a daemon thread of its own, which does not delay the exit of the program."""
+    """Call ``load`` in a daemon thread, which cannot delay the exit."""
     done: Future = Future()
 
     def call() -> None:

@@ -1,4 +1,4 @@
-"""Translate errors of loading media into errors for which vLLM returns the right HTTP status.
+"""Translate errors of loading media, for the right HTTP status.
 
 The client's mistakes become ValueErrors (400). A shortage on this machine becomes 503, and is logged.
 """
@@ -30,7 +30,7 @@ _SHORTAGES = {
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Translate errors of loading a URL; those which vLLM handles well pass unchanged."""
+    """Translate errors of loading a URL; vLLM handles the rest well."""
     from vllm.exceptions import GracefulHTTPError
 
     try:
@@ -60,7 +60,7 @@ def _unavailable() -> Exception:
 
 
 def _is_shortage(error: BaseException | None) -> bool:
-    """Tell whether an error or one of its causes is a shortage on this machine."""
+    """Tell whether an error comes from a shortage on this machine."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES):
             return True
@@ -72,7 +72,7 @@ def _is_shortage(error: BaseException | None) -> bool:
 
 
 def _of_client(error: Exception, url: str) -> str | None:
-    """Return a message for the client; None if vLLM's is fine or the client is not at fault."""
+    """Return a message for a client's mistake; None if vLLM's is fine."""
     import aiohttp
     from PIL import Image
     from vllm.connections import HTTPResponseSizeExceededError

@@ -1,4 +1,4 @@
-"""Tell servers from offline jobs, and add `Retry-After` to a server's responses with status 503.
+"""Detect servers, and add `Retry-After` to their responses with status 503.
 
 Only a server refuses a video that waits too long for a decoder. vLLM's errors carry a status and a message but no
 headers, so its option `--middleware` adds ours.
@@ -25,7 +25,10 @@ def is_server() -> bool:
 
 
 def enable(arguments: "EngineArgs") -> None:
-    """Behave as a server if the arguments are a server's; `vllm run-batch` and the like have no middleware."""
+    """Behave as a server if the arguments come from `vllm serve`.
+
+    `vllm run-batch` and the like have no middleware.
+    """
     global _is_server
     command = explicit.command(arguments)
     if (chosen := getattr(command, "middleware", None)) is None:
