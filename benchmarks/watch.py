@@ -29,8 +29,8 @@ def watched(runner: Runner, model) -> Iterator[Clock]:
     """
     clock = Clock()
     replaced = [
-        (runner._plan, "read", clock.around(DECODING, runner._plan.read)),
-        (runner, "_ask", clock.around(PREPROCESSING, runner._ask)),
+        (runner._planner, "read", clock.around(DECODING, runner._planner.read)),
+        (runner, "_submit", clock.around(PREPROCESSING, runner._submit)),
     ]
     if model is not None:
         replaced += _inside_engine(clock, runner, model)

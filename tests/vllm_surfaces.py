@@ -28,14 +28,15 @@ from vllm.engine import arg_utils
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY
 from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, get_video_loader_backend_for_processor
-from sfllava_plugin.engine import model, processing, runner
+from sfllava_plugin.engine.model import llava, processing
+from sfllava_plugin.engine.offline import runner
 from sfllava_plugin.checkpoints.prepared import ARCHITECTURE, VIDEO_PROCESSOR
 assert ARCHITECTURE in ModelRegistry.get_supported_archs()
 assert ARCHITECTURE in MODELS_CONFIG_MAP
 assert get_video_loader_backend_for_processor(VIDEO_PROCESSOR) == "sfllava"
 connector = MEDIA_CONNECTOR_REGISTRY.load("sfllava", allowed_local_media_path="")
 classes = [
-    model.SlowFastLlavaForConditionalGeneration,
+    llava.SlowFastLlavaForConditionalGeneration,
     processing.SlowFastLlavaProcessingInfo,
     processing.SlowFastLlavaDummyInputs,
     processing.SlowFastLlavaProcessor,

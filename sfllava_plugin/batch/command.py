@@ -1,4 +1,4 @@
-"""`sfllava batch`: from a file of questions, through engines, to a file of answers."""
+"""Run `sfllava batch`: questions from a file, answers into a file."""
 
 import signal
 import sys
@@ -10,43 +10,44 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sfllava_plugin.batch.files import BatchError, InOrder, Row, read_rows
+from sfllava_plugin.batch.files import RESUMABLE, BatchError, InOrder, Row, read_rows
 from sfllava_plugin.batch.results import Results, keys_of
 from sfllava_plugin.errors import EngineDied
 
 STREAM = "-"
 _INTERRUPTED = 130
 
-#: Rows of questions in, rows of answers out as they finish; called only when there is something to ask.
+#: Answers rows of questions and yields rows of answers as they finish; called only if there are questions.
 Answering = Callable[[list[Row]], Iterator[dict[str, Any]]]
 
 
 def run(
     source: str, target: str, answering: Answering, describe: Callable[[], dict[str, Any]], *, overwrite: bool = False
 ) -> int:
-    """Answer the questions in ``source`` that ``target`` does not answer yet; returns the exit code.
+    """Answer the questions in ``source`` that ``target`` lacks; return the exit code.
 
     Args:
-        describe: what all answers depend on; see provenance.py.
-        overwrite: drop what ``target`` holds of other questions or of unknown origin.
+        source, target: files, or ``-`` for standard input and output.
+        describe: describes what all answers depend on (provenance.py).
+        overwrite: drop answers in ``target`` to other questions, and those of unknown origin.
 
     Raises:
-        BatchError: a file that cannot be used.
-        EngineDied: the engine ended before all was answered.
+        BatchError: a file cannot be used.
+        EngineDied: the engine failed before the last answer.
     """
     rows = _read(source)
     if target == STREAM:
         results = InOrder(sys.stdout, rows)
         if _answer(rows, results, answering):
-            return _interrupted("what is not written yet is lost, and the same command asks everything again")
+            return _interrupted("unwritten answers are lost; the same command starts from the beginning")
     else:
         kept = Results(Path(target), rows, keys_of(rows, describe()), overwrite=overwrite)
         with kept as results, _kept_if_engine_dies():
             missing = results.missing()
             if outdated := len(results.outdated):
-                _say(f"{target}: {outdated} answers came from another model, question or video; they are asked again")
+                _report(f"{target}: {outdated} answers are from another model, question or video; asking again")
             if _answer(missing, results, answering, done=len(rows) - len(missing)):
-                return _interrupted("what was answered is kept, the same command goes on")
+                return _interrupted(RESUMABLE)
             results.finish()
     return 1 if results.failed else 0
 
@@ -56,16 +57,16 @@ def _kept_if_engine_dies() -> Iterator[None]:
     try:
         yield
     except EngineDied as error:
-        raise EngineDied(f"{error}; what was answered is kept, the same command goes on") from error
+        raise EngineDied(f"{error}; {RESUMABLE}") from error
 
 
-def _interrupted(what: str) -> int:
-    _say(f"interrupted; {what}")
+def _interrupted(consequence: str) -> int:
+    _report(f"interrupted; {consequence}")
     return _INTERRUPTED
 
 
-def _say(what: str) -> None:
-    print(f"sfllava: {what}", file=sys.stderr)
+def _report(message: str) -> None:
+    print(f"sfllava: {message}", file=sys.stderr)
 
 
 def _read(source: str) -> list[Row]:
@@ -78,19 +79,19 @@ def _read(source: str) -> list[Row]:
     except OSError as error:
         raise BatchError(f"{source}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BatchError(f"{source}: is not UTF-8 text; give JSON Lines, one question a line") from error
+        raise BatchError(f"{source}: is not UTF-8 text; give JSON Lines, one question per line") from error
 
 
 def _answer(rows: list[Row], results: Results | InOrder, answering: Answering, done: int = 0) -> bool:
-    """Ask ``rows``; returns whether the user interrupted it."""
-    # Asked to end, it ends as on Ctrl-C: what was answered is kept.
+    """Answer ``rows``; return whether the user interrupted it."""
+    # SIGTERM ends the command as Ctrl-C does, which keeps the answers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begin, failed, answered = time.monotonic(), 0, 0
     try:
-        # The engine's start comes before the bar.
+        # Starts the engine, before the progress bar appears.
         answers = answering(rows) if rows else iter(())
         for row in tqdm(answers, total=done + len(rows), initial=done, unit="question", smoothing=0.05):
-            # The engine's start is not the questions' time.
+            # Leaves loading and warm-up out of the rate.
             begin = time.monotonic() if not answered else begin
             results.add(row)
             failed += "error" in row
@@ -98,8 +99,8 @@ def _answer(rows: list[Row], results: Results | InOrder, answering: Answering, d
     except KeyboardInterrupt:
         return True
     seconds = max(time.monotonic() - begin, 1e-9)
-    before = f", {done} before" if done else ""
+    earlier = f", {done} before" if done else ""
     print(
-        f"{answered - failed} answered, {failed} failed{before}; {answered / seconds:.1f} questions/s", file=sys.stderr
+        f"{answered - failed} answered, {failed} failed{earlier}; {answered / seconds:.1f} questions/s", file=sys.stderr
     )
     return False

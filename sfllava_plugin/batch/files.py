@@ -1,7 +1,4 @@
-"""Rows of questions and of answers: JSON Lines in, JSON Lines out. results.py keeps answers in a file.
-
-This module knows rows. It does not know engines; it is handed the answers.
-"""
+"""Read questions from JSON Lines, and write answers to a stream."""
 
 import json
 from collections.abc import Iterator
@@ -12,14 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class BatchError(ValueError):
-    """A file of questions or of answers that cannot be used; the message says which, and where."""
+    """An unusable file of questions or answers; the message names the place."""
 
+
+#: How messages end if the answers so far are safe.
+RESUMABLE = "finished answers are kept; run the same command to continue"
 
 Id = str | int
 
 
 class Row(BaseModel):
-    """One question. ``video`` is a file or a folder of images; ``options`` make the question multiple choice."""
+    """One question.
+
+    Attributes:
+        video: a file, or a folder of images.
+        options: make the question multiple choice.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,10 +36,10 @@ class Row(BaseModel):
 
 
 def read_rows(file: IO[str], folder: Path) -> list[Row]:
-    """The questions in ``file``; relative videos are relative to ``folder``.
+    """Read the questions in ``file``; paths of videos are relative to ``folder``.
 
     Raises:
-        BatchError: a line that is no question, or an id that was there before.
+        BatchError: a line is not a question, or repeats an id.
     """
     rows, lines = [], {}
     for number, line in enumerate(file, 1):
@@ -42,7 +47,7 @@ def read_rows(file: IO[str], folder: Path) -> list[Row]:
             continue
         row = _row(line, f"{getattr(file, 'name', 'input')}, line {number}")
         if (before := lines.setdefault(row.id, number)) != number:
-            raise BatchError(f"{file.name}, line {number}: the id {row.id!r} is in line {before} already")
+            raise BatchError(f"{file.name}, line {number}: the id {row.id!r} is already in line {before}")
         rows.append(row.model_copy(update={"video": str(folder / row.video)}))
     return rows
 
@@ -63,7 +68,7 @@ def _row(line: str, where: str) -> Row:
 
 
 class InOrder:
-    """Answers for a stream: written in the order of the questions, as soon as those before them are."""
+    """A stream of answers in the order of their questions, without delay."""
 
     def __init__(self, out: IO[str], rows: list[Row]):
         self._out, self._order = out, [row.id for row in rows]

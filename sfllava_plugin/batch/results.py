@@ -1,10 +1,11 @@
-"""Answers on their way into a file: kept as they come, and found again by all that they depend on.
+"""Write answers to a file so that an interrupted job can continue.
 
-Three files: OUT.part, to which answers are appended with their keys, each flushed; OUT, written in the order of the
-questions when all are there; OUT.keys, the keys of what OUT holds. A question is asked again if its key has changed or
-if it failed.
+Each answer is stored with a key of everything it depends on; a question is asked again if its key changed or if it
+failed. There are three files:
 
-This module knows rows and files. It does not know engines; it is handed the answers.
+- OUT.part: answers with their keys, appended as they come, each flushed;
+- OUT: the answers in the order of the questions, written once all are there;
+- OUT.keys: the keys of the answers in OUT.
 """
 
 import fcntl
@@ -16,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from sfllava_plugin._atomic import written_aside
-from sfllava_plugin.batch.files import BatchError, Id, Row, dump
+from sfllava_plugin.batch.files import RESUMABLE, BatchError, Id, Row, dump
 from sfllava_plugin.provenance import key_of, video_identity
 
-#: How every line of OUT.part begins.
+#: The beginning of every line of OUT.part.
 _BEGINNING = b'{"key": "'
 
 
@@ -27,8 +28,8 @@ class Key(NamedTuple):
     """Everything an answer depends on.
 
     Attributes:
-        question: a name for the run, the question and the video's path.
-        video: a name for the video's file; "" if there is none.
+        question: a hash of the run, the question and the video's path.
+        video: a hash of the video's identity; "" if there is no such file.
     """
 
     question: str
@@ -43,15 +44,18 @@ class Key(NamedTuple):
         return cls(question, video)
 
     def fits(self, kept: "Key") -> bool:
-        """Whether the answer kept under that key is still right; a video that is gone keeps its answers."""
+        """Tell whether an answer kept under another key is still valid.
+
+        It is if nothing but the video changed, and that was deleted.
+        """
         return self.question == kept.question and self.video in ("", kept.video)
 
 
 def keys_of(rows: Sequence[Row], run: Mapping[str, Any]) -> dict[Id, Key]:
-    """The key of each question, by its id.
+    """Return the key of each question, by its id.
 
     Args:
-        run: what all answers depend on; see provenance.py.
+        run: what all answers depend on (provenance.py).
     """
     run_key = key_of(run)
     videos = {video: _video_key(video) for video in {row.video for row in rows}}
@@ -69,18 +73,21 @@ def _video_key(video: str) -> str:
 
 
 class Results:
-    """The answers to ``rows`` on their way into the file ``out``; a context manager.
+    """The answers to ``rows`` in the file ``out``; a context manager.
 
-    Only places in the file are kept in memory, not the answers. All of it raises BatchError if a file cannot be
-    written, if another process writes it, or if answers would be lost that are not to be replaced.
+    Memory holds offsets into the file, not the answers.
 
     Args:
         keys: of each question, by its id.
-        overwrite: drop answers to other questions, and answers of unknown origin.
+        overwrite: drop answers to other questions, and those of unknown origin.
 
     Attributes:
         failed: ids of questions that could not be answered.
-        outdated: ids of questions whose answers came from another model, question or video.
+        outdated: ids of questions with an answer from another model, question or video.
+
+    Raises:
+        BatchError: from any method, if a file cannot be written, if another process is writing it, or if answers would
+            be lost without ``overwrite``.
     """
 
     def __init__(self, out: Path, rows: Sequence[Row], keys: Mapping[Id, Key], *, overwrite: bool = False):
@@ -109,7 +116,7 @@ class Results:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # On a full disk what is left in the buffer fails once more; that was said when it failed first.
+        # On a full disk, flushing the buffer fails again; the first failure was reported.
         with suppress(OSError):
             if self._part.exists() and not os.fstat(self._file.fileno()).st_size:
                 self._part.unlink()
@@ -117,11 +124,11 @@ class Results:
             self._file.close()
 
     def missing(self) -> list[Row]:
-        """The questions without an answer."""
+        """Return the questions without an answer."""
         return [row for row in self._rows if row.id not in self._places]
 
     def add(self, row: dict[str, Any]) -> None:
-        """Append an answer; on disk, as far as this process can tell, when this returns."""
+        """Append an answer and flush it to the operating system."""
         with self._writing():
             self._append(row, self._keys[row["id"]])
             self._file.flush()
@@ -129,9 +136,9 @@ class Results:
             self.failed.add(row["id"])
 
     def finish(self) -> None:
-        """Write the answers in the order of the questions, then their keys, and remove the part."""
+        """Write OUT in the order of the questions; replace OUT.part by OUT.keys."""
         with self._writing():
-            # The answers are renamed first: after a crash between the two, keys are too old, and never too new.
+            # The answers are renamed first: a crash in between leaves keys that are too old, never too new.
             with written_aside(self._key_file) as keys, written_aside(self._out) as out:
                 for row in self._rows:
                     self._file.seek(self._places[row.id])
@@ -145,11 +152,11 @@ class Results:
         try:
             yield
         except OSError as error:
-            kept = "; what was answered is kept, the same command goes on" if self._places else ""
+            kept = f"; {RESUMABLE}" if self._places else ""
             raise BatchError(f"{self._out}: cannot be written: {error.strerror}{kept}") from error
 
     def _locked(self) -> IO[bytes]:
-        """OUT.part, open for this process alone."""
+        """Open OUT.part and lock it."""
         while True:
             file = self._part.open("a+b")
             try:
@@ -157,19 +164,19 @@ class Results:
             except BlockingIOError:
                 file.close()
                 raise BatchError(f"{self._part}: another process is writing it; wait for it, or stop it") from None
-            # The other may have finished, and removed it, after it was opened here.
+            # The other process may have removed the file after it was opened here.
             if os.fstat(file.fileno()).st_nlink:
                 return file
             file.close()
 
     def _read(self) -> None:
-        """Note what the part holds; what a crash tore is cut off, it was the last thing written."""
+        """Find the answers in OUT.part, and cut off a torn last line."""
         self._file.seek(0)
         while line := self._file.readline():
             place = self._file.tell() - len(line)
             if (kept := _kept(line)) is None:
                 if place == 0 and not _is_torn(line):
-                    raise BatchError(f"{self._part}: is no file of this command; move it away")
+                    raise BatchError(f"{self._part}: was not written by this command; move it away")
                 self._file.truncate(place)
                 return
             row, key = kept
@@ -177,10 +184,10 @@ class Results:
                 self._places[row["id"]] = place
 
     def _earlier_places(self) -> dict[int, Key]:
-        """Where OUT has answers that the part does not have, and their keys.
+        """Return offsets and keys of answers in OUT but not in OUT.part.
 
         Raises:
-            BatchError: nothing says what an answer came from.
+            BatchError: an answer has no key.
         """
         if not self._out.exists():
             return {}
@@ -195,8 +202,8 @@ class Results:
                         found[before.tell() - len(line)] = keys[name]
                 elif not self._overwrite:
                     raise BatchError(
-                        f"{self._out}: nothing says which model and question its answers came from "
-                        f"({self._key_file.name} does not); move it away, or ask again with --overwrite"
+                        f"{self._out}: the model and question of its answers are unknown, because they are not in "
+                        f"{self._key_file.name}; move it away, or ask again with --overwrite"
                     )
         return found
 
@@ -208,7 +215,7 @@ class Results:
             return {_id(one): Key.parse(one["key"]) for one in kept if _id(one) is not None and "key" in one}
 
     def _can_be_kept(self, row: dict[str, Any], key: Key) -> bool:
-        """Whether an earlier row answers a question that is asked now; notes why not."""
+        """Tell whether an earlier answer is valid; record why if not."""
         name = row["id"]
         if "error" in row:
             return False
@@ -223,12 +230,12 @@ class Results:
     def _refuse_to_lose(self) -> None:
         if self._foreign and not self._overwrite:
             raise BatchError(
-                f"{self._out}: holds {len(self._foreign)} answers to questions that are not asked now, such as "
+                f"{self._out}: has {len(self._foreign)} answers to questions that are not in the input, such as "
                 f"{min(self._foreign, key=str)!r}; give another file, or --overwrite to drop them"
             )
 
     def _take_over(self, earlier: Mapping[int, Key]) -> None:
-        """Copy answers of OUT into the part."""
+        """Copy answers from OUT to OUT.part."""
         if not earlier:
             return
         with self._out.open("rb") as before:
@@ -244,12 +251,12 @@ class Results:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Whether a crash may have left this of a line of ours."""
+    """Tell whether this may be the beginning of a torn line."""
     return not line.strip(b"\0\n") or line.startswith(_BEGINNING) or _BEGINNING.startswith(line)
 
 
 def _kept(line: bytes) -> tuple[dict[str, Any], Key] | None:
-    """The answer and the key in a line of the part; None if it is torn."""
+    """Parse a line of OUT.part into answer and key; None if torn."""
     found = (_json_object(line) if line.endswith(b"\n") else None) or {}
     row, key = found.get("answer"), found.get("key")
     if not isinstance(row, dict) or _id(row) is None or not isinstance(key, str):

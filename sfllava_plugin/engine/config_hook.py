@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
 from sfllava_plugin.checkpoints.video_config import VideoConfig
-from sfllava_plugin.engine.serving.video_loader import SETTINGS, LoaderSettings
+from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, LoaderOptions
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
@@ -41,7 +41,7 @@ def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
     model_config = vllm_config.model_config
     if model_config.multimodal_config is None:
         return
-    loader = model_config.multimodal_config.media_io_kwargs["video"][SETTINGS]
+    loader = model_config.multimodal_config.media_io_kwargs["video"][OPTIONS_KEY]
     tokens = VideoConfig.read(model_config.hf_config, model_config.model).tokens(loader.frames)
     scheduler = vllm_config.scheduler_config
     scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, loader.limits.cached_videos * tokens)
@@ -64,7 +64,7 @@ def complete(model_config: "ModelConfig") -> None:
     frames = video["num_frames"]
     if not isinstance(frames, int) or not 1 <= frames <= limits.frames:
         raise ValueError(f"num_frames of a video must be 1 to {limits.frames}, not {frames!r}")
-    video[SETTINGS] = LoaderSettings(frames, video_config.geometry.image_size, limits)
+    video[OPTIONS_KEY] = LoaderOptions(frames, video_config.geometry.image_size, limits)
     if (tokens := video_config.tokens(frames)) >= model_config.max_model_len:
         raise ValueError(
             f"{frames} frames through {video_config.pathways} take {tokens} tokens, and the context is "

@@ -1,4 +1,4 @@
-"""What vLLM knows of us once it has loaded its plugins, for `sfllava check`."""
+"""Check the plugin's registration with vLLM, for `sfllava check`."""
 
 from vllm import EngineArgs, ModelRegistry
 from vllm.multimodal.video import get_video_loader_backend_for_processor
@@ -9,7 +9,7 @@ from sfllava_plugin.engine.aliases import WRAPPED
 
 
 def parts() -> dict[str, bool]:
-    """Each part by name, and whether vLLM has it."""
+    """Return each part by name, and whether vLLM has it."""
     load_general_plugins()
     return {
         "model": ARCHITECTURE in ModelRegistry.get_supported_archs(),

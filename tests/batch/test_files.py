@@ -1,4 +1,4 @@
-"""Rows of questions and answers, without an engine: what is read, and what a stream is written."""
+"""Rows of questions read, and rows of answers written to a stream."""
 
 import io
 import json
@@ -21,7 +21,7 @@ def answer(name: str, text: str = "x") -> dict:
     return {"id": name, "text": text}
 
 
-def test_rows_are_read_with_videos_relative_to_their_file():
+def test_paths_of_videos_are_relative_to_the_file():
     [one, two] = read(
         '{"id": 1, "video": "a.mp4", "question": "q"}', "", '{"id": 2, "video": "/b.mp4", "question": "q"}'
     )
@@ -37,17 +37,17 @@ def test_rows_are_read_with_videos_relative_to_their_file():
         ('{"id": 2, "question": "q"}', "line 2: the key 'video' is missing"),
         ('{"id": 2, "video": "v", "question": "q", "option": []}', "unknown key 'option': use one of id, video"),
         ('{"id": 2, "video": "v", "question": "q", "max_tokens": 0}', "line 2: max_tokens"),
-        ('{"id": 1, "video": "v", "question": "q"}', "line 2: the id 1 is in line 1 already"),
+        ('{"id": 1, "video": "v", "question": "q"}', "line 2: the id 1 is already in line 1"),
     ],
 )
-def test_a_line_that_is_no_question_is_named(row, words):
+def test_an_error_names_the_line(row, words):
     with pytest.raises(BatchError) as error:
         read('{"id": 1, "video": "v", "question": "q"}', row)
     assert words in str(error.value)
     assert str(error.value).startswith("questions.jsonl, line 2")
 
 
-def test_a_stream_is_written_in_order_as_soon_as_it_can_be():
+def test_a_stream_is_written_in_order_without_delay():
     out = io.StringIO()
     stream = InOrder(out, ROWS)
     stream.add(answer("b"))

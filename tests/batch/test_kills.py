@@ -1,4 +1,4 @@
-"""kill -9 at random moments, and again: the output ends complete, in order, without duplicates."""
+"""SIGKILL at random moments leaves the final output complete and in order."""
 
 import json
 import random
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-#: The command without its engine: answers come one by one, in another order than the questions.
+#: The command without an engine: answers come one at a time, not in the order of the questions.
 PROGRAM = """
 import sys, time
 from sfllava_plugin.batch.command import run
@@ -22,7 +22,7 @@ sys.exit(run(sys.argv[1], sys.argv[2], answering, dict))
 COUNT = 400
 
 
-def test_killed_at_random_moments(tmp_path):
+def test_a_job_killed_at_random_moments_completes(tmp_path):
     asked, out = tmp_path / "questions.jsonl", tmp_path / "out.jsonl"
     rows = [{"id": number, "video": f"{number % 9}.mp4", "question": "?"} for number in range(COUNT)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -30,7 +30,7 @@ def test_killed_at_random_moments(tmp_path):
     rng, kills = random.Random(0), 0
     while not out.exists():
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        # Killed after it has added some, wherever it is in writing the next.
+        # Kill it after a few answers, at any point of writing the next.
         before = part.stat().st_size if part.exists() else 0
         while kills < 5 and process.poll() is None and (not part.exists() or part.stat().st_size <= before):
             time.sleep(0.001)
@@ -46,7 +46,7 @@ def test_killed_at_random_moments(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.keys", "questions.jsonl"]
 
 
-def test_an_interrupt_keeps_what_was_answered(tmp_path):
+def test_an_interrupt_keeps_the_finished_answers(tmp_path):
     asked, out = tmp_path / "questions.jsonl", tmp_path / "out.jsonl"
     rows = [{"id": number, "video": "v.mp4", "question": "?"} for number in range(COUNT)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -57,14 +57,14 @@ def test_an_interrupt_keeps_what_was_answered(tmp_path):
         while not part.exists() or part.stat().st_size <= before:
             time.sleep(0.001)
         process.send_signal(ending)
-        _, said = process.communicate()
+        _, err = process.communicate()
         assert process.returncode == 130
-        assert "what was answered is kept" in said.splitlines()[-1]
+        assert "finished answers are kept" in err.splitlines()[-1]
         assert part.stat().st_size > before
     assert not out.exists()
 
 
-def test_an_interrupted_stream_promises_nothing(tmp_path):
+def test_an_interrupted_stream_starts_over(tmp_path):
     asked = tmp_path / "questions.jsonl"
     rows = [{"id": number, "video": "v.mp4", "question": "?"} for number in range(COUNT)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -72,8 +72,8 @@ def test_an_interrupted_stream_promises_nothing(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == 130
-    assert said.splitlines()[-1] == (
-        "sfllava: interrupted; what is not written yet is lost, and the same command asks everything again"
+    assert err.splitlines()[-1] == (
+        "sfllava: interrupted; unwritten answers are lost; the same command starts from the beginning"
     )

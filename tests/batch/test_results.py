@@ -1,4 +1,4 @@
-"""Answers on their way into a file: what is kept, what is asked again, what is refused. No engine."""
+"""The file of answers: kept answers, repeated questions, refused files."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from sfllava_plugin.batch.files import BatchError, Row
 from sfllava_plugin.batch.results import Results, keys_of
 from sfllava_plugin.provenance import describe_model
 
-#: What all answers of a run depend on.
+#: Everything that the answers of a run depend on.
 RUN = {"model": {"config.json": "1"}, "engine": {}}
 
 
@@ -38,7 +38,7 @@ def answer(name: str, text: str = "x") -> dict:
 
 
 def run(out, rows, answers="", of=RUN, text="x", **more) -> list:
-    """One run, whose new answers come in the order of ``answers``; returns the ids that were missing."""
+    """Finish a run, answering in the given order; return the missing ids."""
     with results(out, rows, of, **more) as kept:
         missing = [row.id for row in kept.missing()]
         for name in answers or missing:
@@ -71,14 +71,14 @@ def test_answers_end_up_in_the_order_of_the_questions(out, asked):
     assert sorted(path.name for path in out.parent.iterdir()) == ["out.jsonl", "out.jsonl.keys"]
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(out, asked):
+def test_an_interrupted_run_continues(out, asked):
     interrupt(out, asked, "b", text="kept")
     assert run(out, asked) == ["a", "c"]
     assert texts(out) == ["x", "kept", "x"]
 
 
 def test_every_answer_is_on_disk_before_the_next(out, asked, tmp_path):
-    """A process that ends without any clean-up has kept all that it was given."""
+    """A process that exits without any clean-up loses nothing."""
     program = (
         "import os, sys\n"
         "from pathlib import Path\n"
@@ -113,7 +113,7 @@ def test_a_torn_last_line_is_repaired(out, asked, torn):
     assert texts(out) == ["x", "kept", "x"]
 
 
-def test_what_was_torn_costs_no_later_answer(out, asked):
+def test_a_torn_line_does_not_affect_later_answers(out, asked):
     interrupt(out, asked, "b")
     with Path(f"{out}.part").open("ab") as part:
         part.write(b'{"key": "x.y", "answer": {"id": "c", "te')
@@ -128,7 +128,7 @@ def test_a_torn_first_line_is_repaired(out, asked, torn):
     assert run(out, asked) == ["a", "b", "c"]
 
 
-def test_a_finished_file_is_not_asked_again_but_failures_are(out, asked):
+def test_only_failures_in_a_finished_file_are_asked_again(out, asked):
     with results(out, asked) as kept:
         for row in (answer("a", "kept"), {"id": "b", "error": "no such file"}, answer("c", "kept")):
             kept.add(row)
@@ -150,7 +150,7 @@ def test_a_finished_file_is_not_asked_again_but_failures_are(out, asked):
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_a_question_is_asked_again_when_it_changed(out, asked, fields, finished):
+def test_a_changed_question_is_asked_again(out, asked, fields, finished):
     before = changed(asked, 1, question="Is it? " + "x" * 4999 + "y")
     run(out, before, text="kept") if finished else interrupt(out, before, "abc", text="kept")
     after = changed(before, 1, **fields)
@@ -163,7 +163,7 @@ def test_a_question_is_asked_again_when_it_changed(out, asked, fields, finished)
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("of", [{"model": {"config.json": "2"}, "engine": {}}, RUN | {"engine": {"dtype": "float16"}}])
-def test_everything_is_asked_again_of_another_model(out, asked, of, finished):
+def test_another_model_is_asked_everything_again(out, asked, of, finished):
     run(out, asked) if finished else interrupt(out, asked, "abc")
     with results(out, asked, of) as kept:
         assert kept.outdated == {"a", "b", "c"}
@@ -171,8 +171,8 @@ def test_everything_is_asked_again_of_another_model(out, asked, of, finished):
     assert texts(out) == ["of the other"] * 3
 
 
-def test_going_back_to_the_first_model_finds_what_it_answered(out, asked):
-    """Until a run ends, nothing that was answered is lost."""
+def test_going_back_to_the_first_model_finds_its_answers(out, asked):
+    """No answer is lost until a run is finished."""
     other = RUN | {"engine": {"dtype": "float16"}}
     interrupt(out, asked, "ab", text="first")
     interrupt(out, asked, "a", of=other, text="second")
@@ -182,7 +182,7 @@ def test_going_back_to_the_first_model_finds_what_it_answered(out, asked):
     assert texts(out) == ["first", "first", "x"]
 
 
-def test_a_changed_video_is_asked_about_again_and_one_that_is_gone_is_not(out, asked):
+def test_questions_on_a_changed_video_are_asked_again_but_not_on_a_deleted_one(out, asked):
     run(out, asked, text="kept")
     video = Path(asked[0].video)
     video.write_bytes(b"another")
@@ -192,7 +192,7 @@ def test_a_changed_video_is_asked_about_again_and_one_that_is_gone_is_not(out, a
     assert texts(out) == ["new"] * 3
 
 
-def test_a_changed_image_in_a_folder_is_a_changed_video(out, tmp_path):
+def test_a_changed_image_changes_its_folder(out, tmp_path):
     (tmp_path / "images").mkdir()
     image = tmp_path / "images" / "1.jpg"
     image.write_bytes(b"image")
@@ -204,27 +204,30 @@ def test_a_changed_image_in_a_folder_is_a_changed_video(out, tmp_path):
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_answers_to_other_questions_are_dropped_only_on_demand(out, asked, finished):
+def test_answers_to_other_questions_are_dropped_only_with_overwrite(out, asked, finished):
     run(out, asked) if finished else interrupt(out, asked, "abc")
     before = {path.name: path.read_bytes() for path in out.parent.iterdir()}
-    with pytest.raises(BatchError, match=r"holds 2 answers to questions .* such as 'b'; .*--overwrite"):
+    with pytest.raises(BatchError, match=r"has 2 answers to questions .* such as 'b'; .*--overwrite"):
         run(out, asked[:1])
     assert {path.name: path.read_bytes() for path in out.parent.iterdir()} == before
     assert run(out, asked[:1], overwrite=True) == []
     assert lines(out) == [answer("a")]
 
 
-def test_answers_of_unknown_origin_are_replaced_only_on_demand(out, asked):
+def test_answers_of_unknown_origin_are_replaced_only_with_overwrite(out, asked):
     run(out, asked)
     Path(f"{out}.keys").unlink()
     before = out.read_bytes()
-    with pytest.raises(BatchError, match=r"nothing says which model.*move it away, or ask again with --overwrite"):
+    with pytest.raises(
+        BatchError,
+        match=r"answers are unknown.*move it away, or ask again with --overwrite",
+    ):
         run(out, asked)
     assert [path.read_bytes() for path in out.parent.iterdir()] == [before]
     assert run(out, asked, overwrite=True) == ["a", "b", "c"]
 
 
-def test_another_file_is_never_taken_for_ours(out, asked):
+def test_files_of_other_programs_are_refused(out, asked):
     out.parent.mkdir()
     for path in (out, Path(f"{out}.part")):
         path.write_bytes(b"somebody's notes\n")
@@ -234,23 +237,23 @@ def test_another_file_is_never_taken_for_ours(out, asked):
         path.unlink()
 
 
-def test_a_crash_between_the_two_files_costs_nothing(out, asked):
-    """The answers are in place, their keys are not yet, and the part is still there."""
+def test_a_crash_between_the_two_files_loses_nothing(out, asked):
+    """OUT is written, OUT.keys is not, and OUT.part still exists."""
     interrupt(out, asked, "abc", text="kept")
     out.write_text("".join(json.dumps(answer(name, "kept")) + "\n" for name in "abc"))
     assert run(out, asked) == []
     assert texts(out) == ["kept"] * 3
 
 
-def test_a_finished_command_loads_no_torch(out, asked):
-    """And with an engine argument it asks again."""
+def test_a_finished_job_loads_no_torch(out, asked):
+    """With another engine argument it asks again."""
     questions = out.parent.parent / "questions.jsonl"
     questions.write_text("".join(row.model_dump_json() + "\n" for row in asked))
     run(out, asked, of=describe_model("sf-llava-tiny", {}), text="kept")
     program = (
         "import sys\n"
         "from sfllava_plugin import cli\n"
-        "def refuse(module): raise ValueError('it would start an engine')\n"
+        "def refuse(module): raise ValueError('an engine would start')\n"
         "cli._engine_half = refuse\n"
         "try: cli.main()\n"
         "finally: print('torch' in sys.modules, 'vllm' in sys.modules)\n"
@@ -261,11 +264,11 @@ def test_a_finished_command_loads_no_torch(out, asked):
     assert texts(out) == ["kept"] * 3
     again = subprocess.run([*call, "--engine-args", '{"dtype": "float16"}'], capture_output=True, text=True)
     assert again.returncode == 2
-    assert f"{out}: 3 answers came from another model, question or video; they are asked again" in again.stderr
-    assert "it would start an engine" in again.stderr
+    assert f"{out}: 3 answers are from another model, question or video; asking again" in again.stderr
+    assert "an engine would start" in again.stderr
 
 
-def test_nothing_empty_is_left_behind(out, asked):
+def test_no_empty_file_is_left_behind(out, asked):
     with results(out, asked):
         pass
     assert list(out.parent.iterdir()) == []

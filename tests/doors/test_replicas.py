@@ -27,7 +27,7 @@ class Replica:
         self._deaths = deaths
 
     def answer(self, queue):
-        for number, rows in enumerate(replicas._drawn(queue)):
+        for number, rows in enumerate(replicas._drain(queue)):
             left = sorted(self._deaths.iterdir())
             if number and left:
                 left[0].unlink()
@@ -52,7 +52,7 @@ def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
     for death in range(2):
         (tmp_path / str(death)).touch()
     start = partial(ray.remote(Replica).options(num_cpus=0).remote, tmp_path)
-    answers = list(replicas._answers(ray, ROWS, start, count))
+    answers = list(replicas._answer_in_rounds(ray, ROWS, start, count))
     assert not list(tmp_path.iterdir())
     assert sorted(answer["id"] for answer in answers) == [row.id for row in ROWS]
     assert len({answer["text"] for answer in answers}) > 1
@@ -60,9 +60,9 @@ def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
 
 def test_an_error_of_the_engine_is_said_as_it_is(ray):
     with pytest.raises(ValueError, match=r"^unknown engine argument 'x'$"):
-        list(replicas._answers(ray, ROWS, ray.remote(Broken).options(num_cpus=0).remote, 1))
+        list(replicas._answer_in_rounds(ray, ROWS, ray.remote(Broken).options(num_cpus=0).remote, 1))
 
 
 def test_replicas_that_only_die_are_an_error(ray, tmp_path):
     with pytest.raises(ValueError, match="every replica on the Ray cluster died"):
-        list(replicas._answers(ray, ROWS, ray.remote(Dead).options(num_cpus=0).remote, 2))
+        list(replicas._answer_in_rounds(ray, ROWS, ray.remote(Dead).options(num_cpus=0).remote, 2))

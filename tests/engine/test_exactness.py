@@ -1,4 +1,4 @@
-"""The engine against a recomputation in plain torch and transformers that shares no code with the package."""
+"""The engine against a reference that shares no code with it."""
 
 import functools
 
@@ -29,17 +29,17 @@ PATHWAYS = [
 
 @pytest.fixture
 def question():
-    from sfllava_plugin.engine.offline.questions import Question
+    from sfllava_plugin.engine.offline import Question
 
     return functools.partial(Question, logprobs=5)
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 50])
-def test_video_features(runners, checkpoints, clips, monkeypatch, count):
+def test_video_features_match_the_reference(runners, checkpoints, clips, monkeypatch, count):
     frames = decode(clips(count), num_frames=50, image_size=336).frames
     model = model_of(runners())
     video_config = model.video_config
-    # The tower does not depend on the pathways: run ours and the reference's once.
+    # Both towers run once, since they do not depend on the pathways.
     projected = reference.projected_features(checkpoints(), frames)
     with torch.inference_mode():
         hidden = list(model._hidden(torch.from_numpy(frames)))
@@ -50,13 +50,13 @@ def test_video_features(runners, checkpoints, clips, monkeypatch, count):
             [tokens] = model.embed_multimodal(video_frames=[torch.from_numpy(frames)])
         expected = reference.pathway(projected, notation)
         assert tokens.shape == expected.shape, notation
-        assert expected.abs().max() > 1, "features of zeros would prove nothing"
+        assert expected.abs().max() > 1, "zeros would prove nothing"
         assert (tokens - expected).abs().max() < FEATURES, notation
 
 
 @pytest.mark.parametrize("options", [(), ("a red bus", "two bikes", "nothing at all")], ids=["open", "choice"])
 @pytest.mark.parametrize("family", ["vicuna", "yi", "mistral", "llama3", "qwen"])
-def test_prompt_frames_of_every_family(runners, checkpoints, clips, question, family, options):
+def test_prompts_of_every_family(runners, checkpoints, clips, question, family, options):
     runner = runners(family)
     asked = question(clips(12), "What happens after <image> the start?", options, max_tokens=12)
     frames = decode(asked.video, num_frames=50, image_size=336).frames
@@ -65,7 +65,7 @@ def test_prompt_frames_of_every_family(runners, checkpoints, clips, question, fa
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 60])
-def test_answers_at_every_length(runners, checkpoints, clips, question, count):
+def test_videos_of_every_length(runners, checkpoints, clips, question, count):
     runner = runners()
     asked = question(clips(count), "What is happening?", max_tokens=24)
     frames = decode(asked.video, num_frames=50, image_size=336).frames
@@ -88,7 +88,7 @@ def test_answers_at_every_length(runners, checkpoints, clips, question, count):
         ("temporal_global_pool", 12),
     ],
 )
-def test_answers_through_every_kind_of_pathway(runners, checkpoints, clips, question, notation, count):
+def test_every_kind_of_pathway(runners, checkpoints, clips, question, notation, count):
     overrides = {"sfllava": {"pathways": notation, "frames": count}}
     runner = runners(hf_overrides=overrides)
     asked = question(clips(50), "What is happening?", max_tokens=12)
@@ -98,7 +98,7 @@ def test_answers_through_every_kind_of_pathway(runners, checkpoints, clips, ques
     assert_same_answer(answer, *expected_answer(checkpoints(), runner, asked, frames, notation))
 
 
-def test_real_clip(runners, checkpoints, bikes, question):
+def test_a_real_clip(runners, checkpoints, bikes, question):
     runner = runners()
     asked = question(bikes, "Describe the video.", max_tokens=24)
     frames = decode(bikes, num_frames=50, image_size=336).frames

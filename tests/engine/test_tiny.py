@@ -1,4 +1,7 @@
-"""sf-llava-tiny answers held-out questions: a fault in frames, pooling, prompt or cache shows as wrong answers."""
+"""sf-llava-tiny on held-out questions.
+
+A fault in frames, pooling, prompts or caches shows as wrong answers.
+"""
 
 from collections import defaultdict
 
@@ -10,9 +13,9 @@ from sfllava_plugin.tokens.slowfast import SlowFast
 from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
-#: Never trained on, never looked at while training.
+#: Used neither for training nor for decisions about it.
 SEEDS = range(20_000, 20_030)
-#: A few points under what the model card says of each kind, over hundreds of clips; here there are some dozens.
+#: A few points below the model card's figure for each kind, which is over hundreds of clips; here are a few dozen.
 LEAST = 0.9
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "nowhere": "nowhere"}
 
@@ -27,8 +30,8 @@ def shown(tmp_path_factory):
 
 @pytest.fixture
 def replies(tiny):
-    """replies([(video, question), ...]): the letter or the text of each answer."""
-    from sfllava_plugin.engine.offline.questions import Question
+    """replies([(video, question), ...]): the letter or text of each answer."""
+    from sfllava_plugin.engine.offline import Question
 
     def ask(asked):
         questions = [Question(video, question.text, question.options, 24) for video, question in asked]
@@ -43,7 +46,7 @@ def truth(question):
 
 
 @pytest.mark.parametrize("part", ["open_ended", "multiple_choice"])
-def test_held_out_questions_are_answered(replies, shown, part):
+def test_held_out_questions_are_answered_correctly(replies, shown, part):
     asked = [(video, question) for clip, video in shown for question in getattr(clip, part)]
     assert len(asked) >= 100
     right = defaultdict(list)
@@ -53,8 +56,8 @@ def test_held_out_questions_are_answered(replies, shown, part):
     assert min(shares.values()) >= LEAST, shares
 
 
-def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
-    """The order of the frames reaches the answer."""
+def test_a_reversed_clip_reverses_the_answer(replies, shown, tmp_path):
+    """The answer depends on the order of the frames."""
     from PIL import Image
 
     asked = []

@@ -32,8 +32,8 @@ URLS = {
     "another machine's file": ("file://elsewhere/plain.mp4", "not in a folder"),
     "a zero byte": ("{media}/plain.mp4%00.txt", "null|zero|cannot be opened"),
     "the folder itself": ("{media}", "not in a folder|not a file"),
-    "no JPEG": ("data:video/jpeg;base64,AAAA,BBBB", "frame 0 is no JPEG"),
-    "an empty JPEG": ("data:video/jpeg;base64,", "frame 0 is no JPEG"),
+    "no JPEG": ("data:video/jpeg;base64,AAAA,BBBB", "frame 0 is not a JPEG"),
+    "an empty JPEG": ("data:video/jpeg;base64,", "frame 0 is not a JPEG"),
 }
 
 

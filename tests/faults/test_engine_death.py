@@ -56,7 +56,7 @@ def check_line(err, *words):
     assert err.count("\n") == 1 and len(err) < 800
     for word in words:
         assert word in err
-    log = Path(err.rstrip("\n").partition("all that it wrote: ")[2].partition(";")[0])
+    log = Path(err.rstrip("\n").partition("full log: ")[2].partition(";")[0])
     assert "Traceback" in log.read_text()
     log.unlink()
 
@@ -101,7 +101,7 @@ def test_a_killed_engine_loses_no_answer(run, tmp_path):
     assert "Traceback" not in err
     first, *_, last = err.splitlines()
     assert first == "sfllava: loading sf-llava-tiny"
-    check_line(f"{last}\n", "the engine died: its process was killed", "what was answered is kept")
+    check_line(f"{last}\n", "the engine died: its process was killed", "finished answers are kept")
     asked = [json.loads(line)["id"] for line in questions.read_text().splitlines()]
     answered = len(part.read_text().splitlines())
     assert 0 < answered < len(asked)

@@ -82,7 +82,7 @@ def test_a_batch_on_a_full_disk_goes_on_when_there_is_room(on_small_disk, questi
     )
     said = done.stderr.splitlines()
     [error] = [line for line in said if line.startswith("sfllava: ")]
-    assert "out.jsonl: cannot be written: No space left on device; what was answered is kept, the same command" in error
+    assert "out.jsonl: cannot be written: No space left on device; finished answers are kept" in error
     assert [line for line in said if line.startswith(("code", "out"))] == [
         "code 2", "out.jsonl.part", "code 0", "out.jsonl", "out.jsonl.keys"
     ]  # fmt: skip

@@ -142,7 +142,7 @@ SETTINGS = {
     "no frames": ({"num_frames": 0}, "num_frames is 0; give 1 to 16"),
     "frames in words": ({"num_frames": "many"}, "num_frames is 'many'"),
     "half a frame": ({"num_frames": 2.5}, "num_frames is 2.5"),
-    "limits of one's own": ({"sfllava": {"frames": 10**6, "image_size": 10**5}}, "is the server's"),
+    "limits of one's own": ({"sfllava": {"frames": 10**6, "image_size": 10**5}}, "is reserved for the server"),
     "another loader": ({"video_backend": "opencv", "backend": "opencv"}, 200),
     "a loader that is none": ({"video_backend": "nothing"}, 200),
     "another size": ({"image_size": 10**6}, 200),

@@ -1,4 +1,4 @@
-"""Decoding ahead: in order, bounded, each once."""
+"""Prefetching videos: in order, bounded, each once."""
 
 import subprocess
 import sys
@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from sfllava_plugin.engine.offline.prefetch import Lookahead
+from sfllava_plugin.engine.offline.prefetch import Prefetcher
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.video.errors import VideoError
 
 AHEAD = Limits().look_ahead
 
 
-def test_videos_come_in_order_and_once():
+def test_each_video_comes_once_and_in_order():
     read = []
 
     def slow_first(path):
@@ -23,53 +23,53 @@ def test_videos_come_in_order_and_once():
         return f"frames of {path}"
 
     paths = [str(number) for number in range(20)]
-    with Lookahead(paths, slow_first) as videos:
+    with Prefetcher(paths, slow_first) as videos:
         found = [(decoded.number, decoded.video) for decoded in videos]
     assert found == [(number, f"frames of {number}") for number in range(20)]
     assert sorted(read) == sorted(paths)
 
 
-def test_no_more_are_held_than_said():
+def test_prefetching_is_bounded():
     started = []
-    with Lookahead([str(number) for number in range(50)], started.append) as videos:
+    with Prefetcher([str(number) for number in range(50)], started.append) as videos:
         next(videos)
         time.sleep(0.1)
         assert len(started) <= AHEAD + 1
 
 
-def test_an_error_is_that_videos_own():
+def test_an_error_belongs_to_its_video():
     def read(path):
         if path == "bad":
             raise VideoError("bad is broken")
         return path
 
-    with Lookahead(["good", "bad", "fine"], read) as videos:
+    with Prefetcher(["good", "bad", "fine"], read) as videos:
         good, bad, fine = videos
     assert (good.video, fine.video) == ("good", "fine")
     assert bad.video is None
     assert str(bad.error) == "bad is broken"
 
 
-def test_leaving_early_reads_no_further():
+def test_leaving_early_cancels_the_rest():
     release, started = threading.Event(), []
 
     def read(path):
         started.append(path)
         release.wait(5)
 
-    with Lookahead([str(number) for number in range(50)], read):
+    with Prefetcher([str(number) for number in range(50)], read):
         release.set()
     assert len(started) <= AHEAD
 
 
-#: Reads a video in a process that is stopped (by a signal), and leaves while it is.
+#: Suspends a decoder process while it reads a video, and exits meanwhile.
 LEAVING = """
 import os, signal, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from sfllava_plugin.video import isolated
 import pytest
 
-from sfllava_plugin.engine.offline.prefetch import Lookahead
+from sfllava_plugin.engine.offline.prefetch import Prefetcher
 from sfllava_plugin.limits import Limits
 from tests.decoder_programs import processes
 
@@ -82,12 +82,12 @@ process.suspend()
 {leave}
 """
 LEAVE = {
-    "a job": "with Lookahead([sys.argv[1]] * 9, read): pass\nassert not process.is_running()",
+    "a job": "with Prefetcher([sys.argv[1]] * 9, read): pass\nassert not process.is_running()",
     "the program": "ThreadPoolExecutor(1).submit(read, sys.argv[1])",
     "a job interrupted": """
 threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    with Lookahead([sys.argv[1]] * 9, read) as videos: next(videos)
+    with Prefetcher([sys.argv[1]] * 9, read) as videos: next(videos)
 except KeyboardInterrupt:
     assert not process.is_running()
 else:
@@ -97,8 +97,8 @@ else:
 
 
 @pytest.mark.parametrize("what", LEAVE)
-def test_what_is_being_decoded_keeps_nobody_from_leaving(bikes, what):
+def test_a_hanging_decoder_does_not_block_the_exit(bikes, what):
     call = [sys.executable, "-c", LEAVING.format(leave=LEAVE[what]), bikes]
-    # Before its decoder was ended, none of them would ever have come back.
+    # Without ending the decoder, each of these would hang for ever.
     done = subprocess.run(call, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ from vllm.multimodal.processing import (
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.video_config import VideoConfig
-from sfllava_plugin.engine.serving.video_loader import SETTINGS
+from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY
 from sfllava_plugin.prompts import VIDEO_MARKER
 from sfllava_plugin.video.resize import resize_frames
 
@@ -47,7 +47,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
     @property
     def max_frames(self) -> int:
         """The most frames a video may have: what the operator set (defaults.py), and memory was measured with."""
-        return self.ctx.get_mm_config().media_io_kwargs["video"][SETTINGS].frames
+        return self.ctx.get_mm_config().media_io_kwargs["video"][OPTIONS_KEY].frames
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
         return {}

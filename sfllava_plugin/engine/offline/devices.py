@@ -1,4 +1,4 @@
-"""How many accelerators an engine takes. Importing this loads neither vLLM nor torch."""
+"""Count the accelerators of an engine, before vLLM or torch is loaded."""
 
 from collections.abc import Mapping
 from math import prod
@@ -9,5 +9,5 @@ _SPREADING = ("tensor_parallel_size", "pipeline_parallel_size", "prefill_context
 
 
 def devices_of(engine_arguments: Mapping[str, Any]) -> int:
-    """Accelerators that one engine with these arguments takes."""
+    """Return the number of accelerators that one engine with these arguments takes."""
     return prod(int(engine_arguments.get(name) or 1) for name in _SPREADING)

@@ -1,8 +1,8 @@
-"""vLLM's engine from its start to its end; where either fails, the reason in one line.
+"""Start and stop vLLM's engine; condense its failures into one line.
 
-An engine with a process of its own, the default on a GPU, tells the reason to standard error alone, among a hundred
-lines. Of a quiet command (`_environment.quiet`) these go into a file: the last exception there is the reason, and the
-file is kept for whoever needs more. Who chose a level of logging sees everything as it comes.
+An engine in a process of its own, the default on a GPU, logs the reason of a failure to standard error only, among a
+hundred lines. Quiet commands (`_environment.quiet`) redirect these lines into a file: the last exception there is the
+reason, and the file is kept. With a logging level of the user's own, nothing is redirected.
 """
 
 import os
@@ -21,43 +21,43 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from sfllava_plugin.errors import EngineDied, EngineStartError
 
-#: What vLLM's log puts before every line.
+#: Before every line of vLLM's log.
 _PREFIX = re.compile(r"^\(.*?pid=\d+\) \w+ \S+ \S+ \[.*?\] ?")
-#: Exceptions that only send the reader to another one.
+#: Exceptions that only point to another one.
 _REFERRAL = re.compile("root cause")
 _WATCH_SECONDS = 1
 
 
 class Engine:
-    """vLLM's `LLM`, and its engine's loop.
+    """vLLM's `LLM` and the loop of its engine.
 
     Raises:
-        EngineStartError: it did not start.
+        EngineStartError: the engine did not start.
         ValueError, OSError: vLLM refuses an argument, or a file is missing.
     """
 
     def __init__(self, arguments: dict[str, Any]):
         self._output = _output_file()
         try:
-            with _standard_error_to(self._output):
+            with _redirected_standard_error(self._output):
                 self.llm = LLM(**arguments)
         except (ValueError, OSError):
             raise
         except Exception as error:
             raise EngineStartError(f"the engine did not start: {self._reason(error)}") from error
-        # What a start that succeeds has warned of goes where it would have gone.
-        warned = _bytes(self._output)
+        # Warnings of a successful start still reach the user.
+        warnings = _bytes(self._output)
         with suppress(OSError), open(2, "wb", closefd=False) as standard_error:
-            standard_error.write(warned)
-        self._started_at = len(warned)
+            standard_error.write(warnings)
+        self._started_at = len(warnings)
         self._is_dead = False
-        self._end_waiting_with_process()
+        self._watch_process()
 
     def add_request(self, name: str, prompt: Any, sampling: SamplingParams) -> None:
-        """Hand a request to the engine.
+        """Submit a request.
 
         Raises:
-            EngineDied: there is none any more.
+            EngineDied: the engine is no longer running.
         """
         try:
             self.llm.llm_engine.add_request(name, prompt, sampling)
@@ -65,10 +65,10 @@ class Engine:
             raise self._died(error) from error
 
     def step(self) -> list[RequestOutput]:
-        """Let the engine work, and return what came of it.
+        """Run one step of the engine and return its outputs.
 
         Raises:
-            EngineDied: it failed; whatever fails in a step, fails for every request.
+            EngineDied: the step failed, which ends every request.
         """
         try:
             return self.llm.llm_engine.step()
@@ -87,17 +87,20 @@ class Engine:
         return EngineDied(f"the engine died: {self._reason(error, self._started_at)}")
 
     def _reason(self, error: Exception, since: int = 0) -> str:
-        """The last exception in what the engine wrote, and where the rest is."""
-        told = "".join(traceback.format_exception(error))
+        """Return the last exception in the output, and where that is."""
+        trace = "".join(traceback.format_exception(error))
         if self._output is None:
-            sys.stderr.write(told)
-            return last_exception(told) or "the reason stands above"
-        text = _bytes(self._output, since).decode(errors="replace") + told
+            sys.stderr.write(trace)
+            return last_exception(trace) or "see the log above"
+        text = _bytes(self._output, since).decode(errors="replace") + trace
         reason = last_exception(text) or "its process was killed; the machine may be short of memory"
-        return f"{reason.rstrip('.')}; all that it wrote: {_kept(text)}"
+        return f"{reason.rstrip('.')}; full log: {_saved(text)}"
 
-    def _end_waiting_with_process(self) -> None:
-        """Wake whoever waits for the engine when its process ends: killed, it sends nothing, and vLLM 0.32 waits on."""
+    def _watch_process(self) -> None:
+        """Unblock `step` when the engine's process ends.
+
+        A killed process sends nothing, and vLLM 0.32 would block for ever.
+        """
         core = self.llm.llm_engine.engine_core
         if (resources := getattr(core, "resources", None)) is None:
             return
@@ -111,7 +114,7 @@ class Engine:
 
 
 def last_exception(text: str) -> str | None:
-    """The last exception of the tracebacks in a log, except those that refer to another."""
+    """Return a log's last exception which does not only refer to another."""
     found, inside = None, False
     for line in text.splitlines():
         line = _PREFIX.sub("", line)
@@ -124,7 +127,7 @@ def last_exception(text: str) -> str | None:
 
 
 def _output_file() -> IO[bytes] | None:
-    """Where standard error goes; None where the user wants to see it, or where there is none."""
+    """Open a file for standard error unless the user watches that."""
     if os.environ.get("VLLM_LOGGING_LEVEL") != "ERROR":
         return None
     try:
@@ -135,8 +138,8 @@ def _output_file() -> IO[bytes] | None:
 
 
 @contextmanager
-def _standard_error_to(file: IO[bytes] | None) -> Iterator[None]:
-    """Standard error of this process, and for good of those it starts inside."""
+def _redirected_standard_error(file: IO[bytes] | None) -> Iterator[None]:
+    """Redirect standard error, and for good that of new child processes."""
     if file is None:
         yield
         return
@@ -152,17 +155,17 @@ def _standard_error_to(file: IO[bytes] | None) -> Iterator[None]:
 
 
 def _bytes(file: IO[bytes] | None, since: int = 0) -> bytes:
-    """What is in the file. Its place is shared with those who write to it: it is not moved."""
+    """Read the file without moving its offset, which its writers share."""
     if file is None:
         return b""
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size - since, since)
 
 
-def _kept(text: str) -> str:
-    """The name of a file with ``text``."""
+def _saved(text: str) -> str:
+    """Write ``text`` to a file and return its name."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="sfllava-engine-", suffix=".log", delete=False) as file:
             file.write(text)
     except OSError as error:
-        return f"nowhere ({error.strerror})"
+        return f"not saved ({error.strerror})"
     return file.name

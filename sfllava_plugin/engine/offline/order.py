@@ -1,8 +1,8 @@
 """Order a job's questions for the engine, grouped by video.
 
-Of the questions whose prompts are alike up to and including the video, the first leads; the others wait until the
-engine has read it, and find its tokens in the prefix cache. Handed over together, each might start before the cache
-holds anything, and read the video again.
+Questions on one video whose prompts are equal up to and including the video share a prefix. The first of them leads;
+its followers wait until the engine has read the video, and then find its tokens in the prefix cache. Submitted
+together, all of them could start before the cache holds anything, and each would read the video again.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from sfllava_plugin.engine.offline.prefetch import Lookahead
+from sfllava_plugin.engine.offline.prefetch import Prefetcher
 from sfllava_plugin.limits import DEFAULTS, Limits
 
 Q = TypeVar("Q")
@@ -20,14 +20,13 @@ Numbered = tuple[int, Q]
 
 
 @dataclass(frozen=True)
-class Ready(Generic[Q, P]):
-    """A question with its decoded video and its prompt, or with the reason why it cannot be asked.
+class QueueItem(Generic[Q, P]):
+    """A question with its decoded video and prompt, or its error.
 
     Attributes:
         position: of the question in the job.
-        leads: the first question with this beginning on its video. The others wait until its video is in the prefix
-            cache.
-        needs_embeddings: whether questions on the video will need its embeddings after it has been read.
+        leads: it is the first question with this prefix on its video.
+        needs_embeddings: questions on the video need its embeddings again after it has been read.
     """
 
     position: int
@@ -40,36 +39,36 @@ class Ready(Generic[Q, P]):
 
 
 class Planner(Protocol[Q, P]):
-    """What `ReadyQuestions` asks about questions and videos."""
+    """The parts of a job that `QuestionQueue` leaves to others."""
 
     def read(self, path: str) -> Any:
         """Decode a video; called in threads."""
 
     def prompt(self, question: Q) -> P:
-        """Write the prompt of a question; raises ValueError if it cannot be asked."""
+        """Write a question's prompt; raise ValueError if the question is invalid."""
 
-    def beginning(self, prompt: P) -> Any:
-        """What prompts must have in common to share a video in the prefix cache; hashable."""
+    def prefix(self, prompt: P) -> Any:
+        """Return a hashable prefix; prompts with equal ones share the video."""
 
     def needs_embeddings(self, video: Any, prompts: Sequence[P]) -> bool:
-        """Whether the later of these prompts, alike in their beginning, need the video's embeddings again."""
+        """Tell whether prompts with one prefix need the video's embeddings repeatedly."""
 
 
 def by_video(questions: Iterable[Q], video_of: Callable[[Q], str]) -> Iterator[list[Numbered[Q]]]:
-    """Number questions and group them by video, in the order in which the videos first occur."""
+    """Number questions and group them by video, in order of first occurrence."""
     videos: dict[str, list[Numbered[Q]]] = {}
     for position, question in enumerate(questions):
         videos.setdefault(video_of(question), []).append((position, question))
     return iter(videos.values())
 
 
-class ReadyQuestions(Generic[Q, P]):
-    """Questions in the order of their videos; a context manager.
+class QuestionQueue(Generic[Q, P]):
+    """A queue of questions, grouped by video; a context manager.
 
     Args:
-        groups: questions with their positions in the job, each group on one video; drawn as they are needed.
+        groups: numbered questions, each group on one video; consumed lazily.
         video_of: the path of a question's video.
-        planner: reads videos, writes prompts, and knows what they share.
+        planner: reads videos, writes prompts and compares them.
         limits: videos decoded at once, and ahead.
     """
 
@@ -81,13 +80,13 @@ class ReadyQuestions(Generic[Q, P]):
         limits: Limits = DEFAULTS,
     ):
         self._groups, self._video_of, self._planner = groups, video_of, planner
-        self._videos = Lookahead(self._drawn(), planner.read, limits)
+        self._videos = Prefetcher(self._paths(), planner.read, limits)
         self._not_begun: deque[Sequence[Numbered[Q]]] = deque()
-        self._leading: deque[Ready[Q, P]] = deque()
-        self._held: dict[int, deque[Ready[Q, P]]] = {}
-        self._following: deque[Ready[Q, P]] = deque()
+        self._leading: deque[QueueItem[Q, P]] = deque()
+        self._held: dict[int, deque[QueueItem[Q, P]]] = {}
+        self._following: deque[QueueItem[Q, P]] = deque()
 
-    def __enter__(self) -> "ReadyQuestions[Q, P]":
+    def __enter__(self) -> "QuestionQueue[Q, P]":
         self._videos.__enter__()
         return self
 
@@ -95,70 +94,70 @@ class ReadyQuestions(Generic[Q, P]):
         self._videos.__exit__(*exception)
 
     def __bool__(self) -> bool:
-        """Whether any can be taken; followers cannot until they are released."""
+        """Return whether `pop` would return a question; held followers do not count."""
         return bool(self._following or self._leading or self._not_begun)
 
     @property
     def begins_video(self) -> bool:
-        """Whether the next question is the first on its video."""
+        """True if the next question is the first on its video."""
         return not self._following and not self._leading
 
     @property
     def next_leads(self) -> bool:
-        """Whether the next question leads, on its video or on one that has begun."""
+        """True if the next question leads, on a new video or not."""
         return not self._following
 
     @property
     def has_next_now(self) -> bool:
-        """Whether the next question is there without waiting for a decoder."""
-        return bool(self._following or self._leading) or self._videos.ready
+        """True if `pop` would return without waiting for a decoder."""
+        return bool(self._following or self._leading) or self._videos.has_next_now
 
-    def pop(self) -> Ready[Q, P]:
-        """Take the next question; waits for its video."""
+    def pop(self) -> QueueItem[Q, P]:
+        """Remove and return the next question; blocks until its video is decoded."""
         while self.begins_video:
             self._begin_video()
         return self._following.popleft() if self._following else self._leading.popleft()
 
     def release_followers(self, position: int) -> None:
-        """Let those go that waited for the question at ``position``: the engine has read its video."""
+        """Queue the followers of a leader whose video the engine has read."""
         self._following.extend(self._held.pop(position, ()))
 
     def promote_next(self, position: int) -> None:
-        """Let the next one lead: the engine will never read the question at ``position``."""
+        """Make the next follower lead, after a leader that failed."""
         if held := self._held.pop(position, None):
             self._lead(held)
 
-    def _drawn(self) -> Iterator[str]:
-        """The video of each group, as the lookahead draws it; there is one as long as a group is left."""
+    def _paths(self) -> Iterator[str]:
+        """Yield the video of each group, and queue the group."""
         for group in self._groups:
             self._not_begun.append(group)
             yield self._video_of(group[0][1])
 
     def _begin_video(self) -> None:
         decoded = next(self._videos)
-        alike: dict[Any, deque[Ready[Q, P]]] = {}
+        by_prefix: dict[Any, deque[QueueItem[Q, P]]] = {}
         for position, question in self._not_begun.popleft():
-            ready = self._ready(position, question, decoded.video, decoded.error)
-            if ready.error:
-                self._following.append(ready)
+            item = self._item(position, question, decoded.video, decoded.error)
+            if item.error:
+                self._following.append(item)
             else:
-                alike.setdefault(self._planner.beginning(ready.prompt), deque()).append(ready)
-        for questions in alike.values():
-            prompts = [ready.prompt for ready in questions]
-            # A second leader reads the same video, too.
-            needed = len(alike) > 1 or self._planner.needs_embeddings(decoded.video, prompts)
-            self._lead(deque(replace(ready, needs_embeddings=needed) for ready in questions))
+                by_prefix.setdefault(self._planner.prefix(item.prompt), deque()).append(item)
+        for items in by_prefix.values():
+            prompts = [item.prompt for item in items]
+            # A second leader on the video reads it too.
+            needed = len(by_prefix) > 1 or self._planner.needs_embeddings(decoded.video, prompts)
+            self._lead(deque(replace(item, needs_embeddings=needed) for item in items))
 
-    def _ready(self, position: int, question: Q, video: Any, error: Exception | None) -> Ready[Q, P]:
+    def _item(self, position: int, question: Q, video: Any, error: Exception | None) -> QueueItem[Q, P]:
         if error is None:
             try:
-                return Ready(position, question, video, self._planner.prompt(question))
+                return QueueItem(position, question, video, self._planner.prompt(question))
             except ValueError as problem:
                 error = problem
-        return Ready(position, question, error=error)
+        return QueueItem(position, question, error=error)
 
-    def _lead(self, questions: deque[Ready[Q, P]]) -> None:
-        first = replace(questions.popleft(), leads=True)
+    def _lead(self, items: deque[QueueItem[Q, P]]) -> None:
+        first = replace(items.popleft(), leads=True)
         self._leading.append(first)
-        if questions:
-            self._held[first.position] = questions
+        if items:
+            self._held[first.position] = items

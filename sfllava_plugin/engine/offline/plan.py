@@ -1,4 +1,4 @@
-"""From a question to its frames and its tokens, and what questions on one video share."""
+"""Turn questions into frames and token ids, for the queue in order.py."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints.video_config import VideoConfig
-from sfllava_plugin.engine.offline.order import Ready
+from sfllava_plugin.engine.offline.order import QueueItem
 from sfllava_plugin.engine.offline.questions import Question
-from sfllava_plugin.engine.offline.sharing import Prompt, Sharing
+from sfllava_plugin.engine.offline.sharing import CachedVideo, Prompt
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.provenance import video_identity
 from sfllava_plugin.video.frames import Video
@@ -16,29 +16,29 @@ from sfllava_plugin.video.isolated import read_video
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A video's frames, and the name that vLLM's caches know it by."""
+class IdentifiedVideo:
+    """A video's frames, and its key in vLLM's caches."""
 
     video: Video
     identifier: str
 
 
-class Plan:
-    """Reads videos and writes prompts for `ReadyQuestions`.
+class QuestionPlanner:
+    """The `Planner` of a runner: decodes videos and writes prompts.
 
     Args:
-        write: the whole prompt of a question, as text.
-        most_characters: longer prompts are refused before they are tokenised, as the server does.
-        frames: taken from a video.
+        write: writes the whole prompt of a question, as text.
+        max_characters: longer prompts are refused before they are tokenised, as in the server.
+        frames: the number taken from a video.
         block_size: tokens in a block of vLLM's prefix cache.
-        marker: the token that marks a video.
+        marker: the token which stands for a video.
     """
 
     def __init__(
         self,
         write: Callable[[Question], str],
         tokenizer: PreTrainedTokenizerBase,
-        most_characters: int,
+        max_characters: int,
         video_config: VideoConfig,
         frames: int,
         limits: Limits,
@@ -46,11 +46,11 @@ class Plan:
         block_size: int,
         marker: int,
     ):
-        self._write, self._tokenizer, self._most_characters = write, tokenizer, most_characters
+        self._write, self._tokenizer, self._max_characters = write, tokenizer, max_characters
         self._video_config, self._frames, self._limits = video_config, frames, limits
         self._block_size, self._marker = block_size, marker
 
-    def read(self, path: str) -> Decoded:
+    def read(self, path: str) -> IdentifiedVideo:
         """Decode a video.
 
         Raises:
@@ -58,7 +58,7 @@ class Plan:
         """
         size = self._video_config.geometry.image_size
         video = read_video(path, num_frames=self._frames, image_size=size, limits=self._limits)
-        return Decoded(video, video_identifier(path, self._frames))
+        return IdentifiedVideo(video, video_identifier(path, self._frames))
 
     def prompt(self, question: Question) -> Prompt:
         """Write and tokenise the prompt of a question.
@@ -70,37 +70,36 @@ class Plan:
         token_ids = self._tokens(text)
         if question.continuation is None:
             return Prompt(text, token_ids, [])
-        # Tokenised as one text: its tokens are those behind the prompt's.
+        # Prompt and continuation are tokenised as one text. The continuation gets the tokens past the prompt's.
         whole = self._tokens(text + question.continuation)
         return Prompt(text, whole[: len(token_ids)], whole[len(token_ids) :])
 
-    def beginning(self, prompt: Prompt) -> tuple[int, ...]:
-        """Tokens up to and including the video."""
-        return prompt.beginning(self._marker)
+    def prefix(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the tokens up to and including the video."""
+        return prompt.prefix(self._marker)
 
-    def needs_embeddings(self, video: Decoded, prompts: Sequence[Prompt]) -> bool:
-        """Whether the prefix cache of these prompts ends inside the video."""
-        return self._sharing(video).needs_embeddings(prompts)
+    def needs_embeddings(self, video: IdentifiedVideo, prompts: Sequence[Prompt]) -> bool:
+        """Tell whether the cached prefix of these prompts ends inside the video."""
+        return self._cached(video).needs_embeddings(prompts)
 
-    def cache_tokens(self, ready: Ready[Question, Prompt]) -> int:
-        """Tokens that a question takes in the KV cache."""
-        return self._sharing(ready.video).cache_tokens(ready.prompt, ready.leads)
+    def cache_tokens(self, item: QueueItem[Question, Prompt]) -> int:
+        """Bound a question's tokens in the KV cache."""
+        return self._cached(item.video).cache_tokens(item.prompt, item.leads)
 
-    def _sharing(self, decoded: Decoded) -> Sharing:
-        tokens = self._video_config.tokens(len(decoded.video.indices))
-        return Sharing(self._marker, tokens, self._block_size)
+    def _cached(self, video: IdentifiedVideo) -> CachedVideo:
+        tokens = self._video_config.tokens(len(video.video.indices))
+        return CachedVideo(self._marker, tokens, self._block_size)
 
     def _tokens(self, text: str) -> list[int]:
-        # As the server does: a book is not worth the time to read it.
-        if len(text) > self._most_characters:
-            raise ValueError(
-                f"the prompt has {len(text)} characters, the context holds {self._most_characters} at most"
-            )
+        if len(text) > self._max_characters:
+            raise ValueError(f"the prompt has {len(text)} characters, the context holds at most {self._max_characters}")
         return self._tokenizer(text, add_special_tokens=False).input_ids
 
 
 def video_identifier(path: str, num_frames: int) -> str:
-    """A video's path, size and age, and how many frames are taken.
+    """Return a video's key in vLLM's caches.
+
+    It holds the path, size, modification time and number of frames.
 
     Raises:
         OSError: there is no such file.

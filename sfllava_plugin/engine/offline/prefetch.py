@@ -1,7 +1,4 @@
-"""Decodes videos ahead of the engine, a bounded number of them, each once.
-
-It knows paths, and that reading one takes a while. It does not know questions or engines.
-"""
+"""Decode a job's videos in order, a few ahead of the engine."""
 
 import threading
 from collections import deque
@@ -17,19 +14,21 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Decoded(Generic[T]):
-    """A video of the job by its number, and what was read or why it could not be."""
+class Prefetched(Generic[T]):
+    """The ``number``-th video of the job, or the error of reading it."""
 
     number: int
     video: T | None
     error: Exception | None = None
 
 
-class Lookahead(Generic[T]):
-    """Videos in order, decoded by ``read`` in threads; a context manager, which drops what was not asked for.
+class Prefetcher(Generic[T]):
+    """An iterator over videos, decoded by ``read`` in threads.
 
-    As many are decoded at once, and as many are being decoded or wait decoded, as ``limits`` say: memory does not grow
-    with the job. ``paths`` are drawn as they are needed.
+    It is a context manager, which cancels the rest on exit.
+
+    Memory does not grow with the job: ``limits.decoders`` videos are decoded at once, ``limits.look_ahead`` are being
+    decoded or held decoded, and ``paths`` is consumed lazily.
     """
 
     def __init__(self, paths: Iterable[str], read: Callable[[str], T], limits: Limits = DEFAULTS):
@@ -43,26 +42,26 @@ class Lookahead(Generic[T]):
         self._waiting: deque[tuple[int, Future]] = deque()
         self._paths = enumerate(paths)
 
-    def __enter__(self) -> "Lookahead[T]":
+    def __enter__(self) -> "Prefetcher[T]":
         self._fill()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-        # A decoder may take minutes more for a video that nobody will ask for.
+        # A video that is no longer needed may take minutes to decode.
         isolated.stop(self._threads)
         self._pool.shutdown(wait=True)
 
     @property
-    def ready(self) -> bool:
-        """Whether the next video can be had without waiting."""
+    def has_next_now(self) -> bool:
+        """True if the next video is decoded."""
         return bool(self._waiting) and self._waiting[0][1].done()
 
-    def __iter__(self) -> Iterator[Decoded[T]]:
+    def __iter__(self) -> Iterator[Prefetched[T]]:
         return self
 
-    def __next__(self) -> Decoded[T]:
-        """The next video, waited for."""
+    def __next__(self) -> Prefetched[T]:
+        """Return the next video; blocks until it is decoded."""
         if not self._waiting:
             raise StopIteration
         number, future = self._waiting.popleft()
@@ -70,7 +69,7 @@ class Lookahead(Generic[T]):
         self._fill()
         if error is not None and not isinstance(error, Exception):
             raise error
-        return Decoded(number, None, error) if error else Decoded(number, future.result())
+        return Prefetched(number, None, error) if error else Prefetched(number, future.result())
 
     def _fill(self) -> None:
         while len(self._waiting) < self._ahead:

@@ -1,19 +1,24 @@
-"""What a runner is asked, and what it answers. Importing this loads neither vLLM nor torch."""
+"""Questions for a runner, and its results; no vLLM, no torch."""
 
 from dataclasses import dataclass
 from typing import Any
 
-#: What the released demo generates.
+#: As in the released demo.
 DEFAULT_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one video (a file, or a folder of images).
+    """A question about one video.
 
-    ``options`` make it multiple choice. ``prompt_frame`` chooses another prompt than these imply (see prompts.py). With
-    a ``continuation`` nothing is generated: how likely it is behind the prompt is the answer, a `Score`. ``logprobs``
-    asks for the likeliest tokens at the first place of the answer, at a cost for every token of it.
+    Attributes:
+        video: a file, or a folder of images.
+        options: make the question multiple choice.
+        max_tokens: of the answer.
+        prompt_frame: the wrapper of the text, if not the one that ``options`` imply (prompts/template.py).
+        continuation: a text to score. Nothing is generated: the result is a `Score` of the text as the answer.
+        logprobs: the number of likeliest tokens to return for the first token of the answer. vLLM computes them for
+            every token, which slows down generation.
     """
 
     video: str
@@ -27,7 +32,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer and everything it came from; `sfllava ask --json` prints it."""
+    """An answer and its origin, as `sfllava ask --json` prints them.
+
+    Attributes:
+        frames: indices of the sampled source frames.
+        slow_frames: indices into ``frames`` of those on the slow path.
+        answer: the letter of the chosen option; None if there are no options or the text names none of them.
+        logprobs: the likeliest tokens in the first place of the answer, the likeliest first.
+    """
 
     model: str
     video: str
@@ -44,7 +56,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """How likely a continuation is: the log-probability of each of its tokens, and what they came from."""
+    """The log-probabilities of a continuation, and their origin.
+
+    Attributes:
+        token_ids: of the continuation.
+        logprobs: natural logarithms, one per token.
+        is_greedy: greedy decoding would have generated the continuation.
+    """
 
     model: str
     video: str
@@ -58,6 +76,6 @@ class Score:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a question has no answer: its video cannot be read, or it does not fit the context."""
+    """The error in place of an answer: unreadable video, question too long."""
 
     error: Exception

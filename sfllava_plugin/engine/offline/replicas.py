@@ -1,25 +1,35 @@
-"""Rows of `sfllava batch` through engines on a Ray cluster.
+"""Answer rows of `sfllava batch`, in this process or on Ray.
 
-Ray Data is not used. Its vLLM stage decodes a video for every question about it and sends the frames, 17 MB for 50,
-through the object store each time, and it has no place for a question's own options. Its actors get a batch at a time,
-and an engine runs dry at the end of each. Here a video travels by its path, with all its questions, in a queue, and
-every replica draws the next as its engine has room.
+Ray Data is not used. Its vLLM stage decodes a video once per question, sends the frames (17 MB for 50) through the
+object store each time, and has no place for a question's own options. Its actors get one batch at a time, and the
+engine runs dry at the end of each. Here a queue holds the paths of the videos, each with all of its questions, and
+every replica takes the next one when its engine has room.
 """
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin._environment import install_hint
 from sfllava_plugin.batch.files import Id, Row
-from sfllava_plugin.engine.offline.batch_rows import answer_as_drawn
 from sfllava_plugin.engine.offline.devices import devices_of
+from sfllava_plugin.engine.offline.questions import DEFAULT_MAX_TOKENS, Answer, Failure, Question, Score
 
-#: Answers that come faster are sent together.
-_SECONDS_BETWEEN_SENDINGS = 0.2
+if TYPE_CHECKING:
+    from sfllava_plugin.engine.offline.runner import Runner
+
+#: A replica collects answers for this long before it sends them.
+_SECONDS_BETWEEN_SENDS = 0.2
+
+
+def answer_here(rows: list[Row], model: str, engine_arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Answer rows with one engine in this process, as they finish."""
+    from sfllava_plugin.engine.offline.runner import Runner
+
+    return _answer_rows(Runner(model, engine_arguments), rows)
 
 
 def answer_on_ray(
@@ -30,16 +40,16 @@ def answer_on_ray(
     address: str,
     replicas: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Rows of answers as they finish, from engines on a Ray cluster.
+    """Answer rows with engines on a Ray cluster, as they finish.
 
     Args:
-        address: the cluster's, or ``local`` for one on this machine.
-        replicas: engines; by default as many as the cluster's GPUs are enough for, or one where there are none.
+        address: the cluster's, or ``local`` to start one on this machine.
+        replicas: the number of engines; by default as many as the cluster has GPUs for, or one without GPUs.
 
     Raises:
         ValueError: ray is not installed, the cluster cannot be reached, or every replica died.
     """
-    # Ray's own remarks about its actors; what goes wrong with a question comes back as its answer.
+    # Silences Ray's remarks about its actors. The errors of questions come back as answers.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
@@ -55,16 +65,17 @@ def answer_on_ray(
         gpus = int(ray.cluster_resources().get("GPU", 0))
         replica = ray.remote(_Replica).options(num_gpus=devices if gpus else 0, num_cpus=1)
         start = partial(replica.remote, model, engine_arguments)
-        yield from _answers(ray, rows, start, replicas or max(1, gpus // devices))
+        yield from _answer_in_rounds(ray, rows, start, replicas or max(1, gpus // devices))
     finally:
         ray.shutdown()
 
 
-def _answers(ray, rows: list[Row], start: Callable[[], Any], count: int) -> Iterator[dict[str, Any]]:
-    """Answers in rounds: in each, what no replica has answered yet is put into a queue.
+def _answer_in_rounds(ray, rows: list[Row], start: Callable[[], Any], count: int) -> Iterator[dict[str, Any]]:
+    """Answer in rounds; each queues the questions still unanswered.
 
     Args:
         start: starts a replica.
+        count: of replicas.
     """
     left = {row.id: row for row in rows}
     replicas = [start() for _ in range(count)]
@@ -78,9 +89,9 @@ def _answers(ray, rows: list[Row], start: Callable[[], Any], count: int) -> Iter
 
 
 def _round(ray, left: dict[Id, Row], replicas: list, start: Callable[[], Any]) -> Iterator[dict[str, Any]]:
-    """What the replicas answer until the queue is empty and they have finished.
+    """Yield answers until the queue is empty and every replica has finished.
 
-    One that dies is replaced. What it had drawn is left for the next round.
+    A replica that dies is replaced. The questions it had taken are left for the next round.
     """
     from ray.exceptions import RayActorError, RayTaskError
     from ray.util.queue import Queue
@@ -103,7 +114,7 @@ def _round(ray, left: dict[Id, Row], replicas: list, start: Callable[[], Any]) -
             del streams[stream]
         except RayActorError:
             replicas[place := streams.pop(stream)] = start()
-            # Those that die at once would do so again and again.
+            # A replica that died before it answered anything would die again and again.
             if place in useful:
                 useful.remove(place)
                 streams[stream_of(place)] = place
@@ -116,30 +127,30 @@ def _round(ray, left: dict[Id, Row], replicas: list, start: Callable[[], Any]) -
 
 
 class _Replica:
-    """One engine in an actor."""
+    """One engine in a Ray actor."""
 
     def __init__(self, model: str, engine_arguments: dict[str, Any]):
-        # Several engines on one machine without GPUs would all choose the same cores.
+        # Without GPUs, several engines on one machine would all bind to the same cores.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         self._model, self._engine_arguments, self._runner = model, engine_arguments, None
 
     def answer(self, queue) -> Iterator[list[dict[str, Any]]]:
-        """Rows of answers, several at once, to what it draws from ``queue`` until that is empty."""
+        """Yield rows of answers, several at once, until ``queue`` is empty."""
         if self._runner is None:
-            # Not when the actor is made: errors of the engine's start come back whole from here.
+            # Not in __init__: Ray would hide the error of an engine which does not start.
             from sfllava_plugin.engine.offline.runner import Runner
 
             self._runner = Runner(self._model, self._engine_arguments)
         answers, sent = [], 0.0
-        for answer in answer_as_drawn(self._runner, _drawn(queue)):
+        for answer in _answer_queue(self._runner, _drain(queue)):
             answers.append(answer)
-            if (now := time.monotonic()) - sent > _SECONDS_BETWEEN_SENDINGS:
+            if (now := time.monotonic()) - sent > _SECONDS_BETWEEN_SENDS:
                 yield answers
                 answers, sent = [], now
         yield answers
 
 
-def _drawn(queue) -> Iterator[list[Row]]:
+def _drain(queue) -> Iterator[list[Row]]:
     from ray.util.queue import Empty
 
     while True:
@@ -147,3 +158,41 @@ def _drawn(queue) -> Iterator[list[Row]]:
             yield queue.get_nowait()
         except Empty:
             return
+
+
+def _answer_rows(runner: "Runner", rows: list[Row]) -> Iterator[dict[str, Any]]:
+    for position, result in runner.answers(_question_of(row) for row in rows):
+        yield _answer_row(rows[position].id, result)
+
+
+def _answer_queue(runner: "Runner", videos: Iterable[list[Row]]) -> Iterator[dict[str, Any]]:
+    """Answer rows grouped by video, and take the groups lazily."""
+    ids: dict[int, Id] = {}
+
+    def questions():
+        count = 0
+        for rows in videos:
+            ids.update(enumerate((row.id for row in rows), count))
+            count += len(rows)
+            yield [_question_of(row) for row in rows]
+
+    for position, result in runner.answers_by_video(questions()):
+        yield _answer_row(ids.pop(position), result)
+
+
+def _question_of(row: Row) -> Question:
+    return Question(row.video, row.question, row.options, row.max_tokens or DEFAULT_MAX_TOKENS)
+
+
+def _answer_row(name: Id, result: Answer | Score | Failure) -> dict[str, Any]:
+    """One row of the file of answers."""
+    if isinstance(result, Failure):
+        return {"id": name, "error": " ".join(str(result.error).split())}
+    return {
+        "id": name,
+        "text": result.text,
+        "answer": result.answer,
+        "video_tokens": result.video_tokens,
+        "prompt_tokens": len(result.prompt_token_ids),
+        "output_tokens": len(result.token_ids),
+    }

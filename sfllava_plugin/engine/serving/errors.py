@@ -1,6 +1,6 @@
-"""What goes wrong while media are loaded, as errors that vLLM answers rightly.
+"""Translate errors of loading media, for the right HTTP status.
 
-The client's are ValueErrors (400). What this machine lacks at the moment is 503, and goes into the log.
+The client's mistakes become ValueErrors (400). A shortage on this machine becomes 503, and is logged.
 """
 
 import errno
@@ -15,7 +15,7 @@ from sfllava_plugin.video.errors import DecoderFault, DecodersBusy, DecoderUnava
 logger = logging.getLogger(__name__)
 
 _LOCAL_FILES = "--allowed-local-media-path"
-#: What the machine has too little of, whichever file or host was to be opened.
+#: Shortages on this machine, whatever the file or host.
 _SHORTAGES = {
     errno.EMFILE,
     errno.ENFILE,
@@ -30,7 +30,7 @@ _SHORTAGES = {
 
 @contextmanager
 def translated(url: str) -> Iterator[None]:
-    """Raise what goes wrong with a URL as an error that vLLM answers rightly."""
+    """Translate errors of loading a URL; vLLM handles the rest well."""
     from vllm.exceptions import GracefulHTTPError
 
     try:
@@ -42,11 +42,11 @@ def translated(url: str) -> Iterator[None]:
         logger.error("%s\n%s", error, error.details)
         if isinstance(error, DecoderUnavailable):
             raise _unavailable() from error
-        said = "the video was not decoded, by a fault of this server and not of the video; the server's log says more"
-        raise GracefulHTTPError(said, HTTPStatus.INTERNAL_SERVER_ERROR) from error
+        message = "the video could not be decoded because of a fault of this server; see the server's log"
+        raise GracefulHTTPError(message, HTTPStatus.INTERNAL_SERVER_ERROR) from error
     except Exception as error:
         if _is_shortage(error):
-            logger.exception("media cannot be loaded: this machine lacks something")
+            logger.exception("media cannot be loaded: this machine is short of a resource")
             raise _unavailable() from error
         if (message := _of_client(error, url)) is None:
             raise
@@ -60,11 +60,11 @@ def _unavailable() -> Exception:
 
 
 def _is_shortage(error: BaseException | None) -> bool:
-    """Whether an error, or one behind it, comes from what this machine lacks."""
+    """Tell whether an error comes from a shortage on this machine."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _SHORTAGES):
             return True
-        # The standard library's words, where no thread can be started.
+        # The standard library's message if it cannot start a thread.
         if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
             return True
         error = error.__cause__
@@ -72,12 +72,12 @@ def _is_shortage(error: BaseException | None) -> bool:
 
 
 def _of_client(error: Exception, url: str) -> str | None:
-    """What is wrong with a URL, in words for the client; None if the error needs none, or is no client's."""
+    """Return a message for a client's mistake; None if vLLM's is fine."""
     import aiohttp
     from PIL import Image
     from vllm.connections import HTTPResponseSizeExceededError
 
-    # The client knows the folder; whoever reads the message need not.
+    # The message may reach others, so it leaves out the folder.
     name = PurePosixPath(url).name if url.lower().startswith("file:") else "the URL"
     match error:
         case HTTPResponseSizeExceededError():
@@ -85,7 +85,7 @@ def _of_client(error: Exception, url: str) -> str | None:
         case aiohttp.ClientResponseError():
             return f"the URL cannot be fetched: its host answered {error.status}; try again later"
         case TimeoutError() | aiohttp.ClientError():
-            return "the URL cannot be fetched: its host does not answer; check it, or try again later"
+            return "the URL cannot be fetched: its host does not answer; check the URL, or try again later"
         case Image.DecompressionBombError():
             return "the image has too many pixels; give a smaller version"
         case NotImplementedError():

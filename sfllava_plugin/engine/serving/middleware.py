@@ -1,6 +1,7 @@
-"""What a server does and a job does not: it refuses a video that waits too long, and says when to try again.
+"""Detect servers, and add `Retry-After` to their responses with status 503.
 
-vLLM's errors carry a status and a message, no headers. Its option `--middleware` takes code that sees every answer.
+Only a server refuses a video that waits too long for a decoder. vLLM's errors carry a status and a message but no
+headers, so its option `--middleware` adds ours.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from sfllava_plugin.engine import explicit
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
 
-#: A quick video takes seconds, and so does a machine that has run out of something.
+#: A short video takes a few seconds, and so do most shortages.
 RETRY_SECONDS = 5
 _HEADER = b"retry-after"
 _MIDDLEWARE = f"{__name__}.RetryAfter"
@@ -19,12 +20,15 @@ _is_server = False
 
 
 def is_server() -> bool:
-    """Whether this process answers clients, who can be told to come back."""
+    """Tell whether this process serves clients, which can try again later."""
     return _is_server
 
 
-def choose(arguments: "EngineArgs") -> None:
-    """Behave as a server if these are one's arguments; `vllm run-batch` and the like have no middleware."""
+def enable(arguments: "EngineArgs") -> None:
+    """Behave as a server if the arguments come from `vllm serve`.
+
+    `vllm run-batch` and the like have no middleware.
+    """
     global _is_server
     command = explicit.command(arguments)
     if (chosen := getattr(command, "middleware", None)) is None:
@@ -35,7 +39,7 @@ def choose(arguments: "EngineArgs") -> None:
 
 
 class RetryAfter:
-    """An ASGI middleware that adds `Retry-After` to answers with status 503."""
+    """An ASGI middleware which adds `Retry-After` to responses with status 503."""
 
     def __init__(self, app: Any):
         self._app = app

@@ -1,7 +1,7 @@
-"""decoding.py as a vLLM video loader (vllm/multimodal/video.py): bytes in, resized frames out.
+"""A vLLM video loader (vllm/multimodal/video.py): bytes in, resized frames out.
 
-It runs on vLLM's media threads, so the resize happens here and not on the one thread of the processor. Decoders are
-imported with the first video: every vLLM process of every model imports this file.
+It runs on vLLM's media threads, so that resizing does not occupy the processor's single thread. Decoders are imported
+with the first video, since every vLLM process of every model imports this file.
 """
 
 import logging
@@ -22,16 +22,15 @@ logger = logging.getLogger(__name__)
 
 #: The loader's name in ``--media-io-kwargs '{"video": {"video_backend": ...}}'``.
 NAME = "sfllava"
-#: Its settings' name there.
-SETTINGS = "sfllava"
+#: The key of its options there.
+OPTIONS_KEY = "sfllava"
 
 
 @dataclass(frozen=True)
-class LoaderSettings:
-    """What the operator decided; vLLM hands it to the loader beside what a request wants.
+class LoaderOptions:
+    """The operator's options for the loader, which no request can replace.
 
-    An object and not numbers: with ``--trust-request-mm-kwargs`` a request may name any of the loader's arguments, and
-    JSON makes no such object.
+    With ``--trust-request-mm-kwargs`` a request may set any argument of the loader, but JSON cannot hold this object.
     """
 
     frames: int
@@ -40,63 +39,63 @@ class LoaderSettings:
 
 
 def register() -> None:
-    """Enter the loader, for model directories that name our video processor."""
+    """Register the loader for model directories with our video processor."""
     from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, VideoLoader
 
     class SlowFastVideoLoader(VideoLoader):
         @classmethod
         def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> "tuple[np.ndarray, dict[str, Any]]":
-            return load(data, num_frames, kwargs.get(SETTINGS))
+            return load(data, num_frames, kwargs.get(OPTIONS_KEY))
 
     VIDEO_LOADER_REGISTRY.register(NAME, video_processor=VIDEO_PROCESSOR)(SlowFastVideoLoader)
 
 
-def load(data: bytes, num_frames: int, settings: LoaderSettings) -> "tuple[np.ndarray, dict[str, Any]]":
+def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[np.ndarray, dict[str, Any]]":
     """Read a video for the engine.
 
     Args:
-        num_frames: how many are wanted; no more than the operator's, and so many for -1, vLLM's word for all.
-        settings: the operator's; a model directory of ours always brings them (defaults.py).
+        num_frames: the number requested, capped at the operator's; -1, vLLM's value for all, means the operator's.
+        options: the operator's; config_hook.py sets them for each of our model directories.
 
     Returns:
-        Frames, uint8 [T, S, S, 3], and the metadata vLLM keeps with a video.
+        Frames, uint8 [T, S, S, 3], and the metadata which vLLM keeps with a video.
 
     Raises:
-        VideoError: the video cannot be read; vLLM answers the client with its message.
+        VideoError: the video cannot be read; vLLM returns the message to the client.
     """
     from sfllava_plugin.video.isolated import read_video
 
-    frames = frames_for(num_frames, settings)
+    frames = frames_for(num_frames, options)
     video = read_video(
         data,
         num_frames=frames,
-        image_size=settings.image_size,
-        limits=settings.limits,
+        image_size=options.image_size,
+        limits=options.limits,
         may_be_refused=middleware.is_server(),
     )
     return video.frames, metadata(video)
 
 
-def frames_for(wanted: int, settings: LoaderSettings) -> int:
-    """How many frames a request gets that wants so many.
+def frames_for(requested: int, options: LoaderOptions) -> int:
+    """Return the number of frames for a request, capped at the operator's.
 
     Raises:
-        VideoError: it is no number of frames; or the settings are not ours.
+        VideoError: ``requested`` is no number of frames, or the options came from a request.
     """
-    if not isinstance(settings, LoaderSettings):
-        raise VideoError(f"{SETTINGS!r} among the settings of a video is the server's; leave it out")
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or (wanted < 1 and wanted != -1):
-        raise VideoError(f"num_frames is {wanted!r}; give 1 to {settings.frames}")
-    if wanted > settings.frames or wanted == -1:
+    if not isinstance(options, LoaderOptions):
+        raise VideoError(f"the video option {OPTIONS_KEY!r} is reserved for the server; leave it out")
+    if not isinstance(requested, int) or isinstance(requested, bool) or (requested < 1 and requested != -1):
+        raise VideoError(f"num_frames is {requested!r}; give 1 to {options.frames}")
+    if requested > options.frames or requested == -1:
         logger.warning(
-            "a request wants %d frames of a video and gets %d, what this server takes", wanted, settings.frames
+            "a request asks for %d frames of a video and gets %d, the limit of this server", requested, options.frames
         )
-        return settings.frames
-    return wanted
+        return options.frames
+    return requested
 
 
 def metadata(video: "Video") -> dict[str, Any]:
-    """What vLLM keeps beside the frames of a video (`VideoLoader.create_hf_metadata`)."""
+    """Return the metadata which vLLM keeps with a video (`VideoLoader.create_hf_metadata`)."""
     return {
         "total_num_frames": video.total_frames,
         "fps": video.fps,
