@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from sfllava_plugin._atomic import written_aside
+from sfllava_plugin._atomic import atomic_write
 from sfllava_plugin.batch.files import BatchError, Id, Row, dump
 from sfllava_plugin.provenance import key_of, video_identity
 
@@ -132,7 +132,7 @@ class Results:
         """Write the answers in the order of the questions, then their keys, and remove the part."""
         with self._writing():
             # The answers are renamed first: after a crash between the two, keys are too old, and never too new.
-            with written_aside(self._key_file) as keys, written_aside(self._out) as out:
+            with atomic_write(self._key_file) as keys, atomic_write(self._out) as out:
                 for row in self._rows:
                     self._file.seek(self._places[row.id])
                     kept = json.loads(self._file.readline())

@@ -1,4 +1,4 @@
-"""The sampled frames of one video."""
+"""The result of reading a video."""
 
 from dataclasses import dataclass
 

@@ -10,8 +10,8 @@ import pytest
 
 from sfllava_plugin.batch.files import Row
 from sfllava_plugin.engine.offline import batch_rows
-from tests.decoder_programs import decoders, end_all, looking_at
 from tests.faults import inputs
+from tests.workers import kill_workers, replacing_workers, worker_that_runs
 
 SFLLAVA = Path(sys.executable).with_name("sfllava")
 
@@ -66,9 +66,9 @@ def check(row, error, answer):
 
 def test_a_fault_of_ours_costs_its_own_row_and_is_called_so(tiny, made, good):
     rows = [Row(id=name, video=str(made / name), question=good.question) for name in ("vp8.webm", "plain.mp4")]
-    end_all()
-    with decoders(looking_at("path.nothing if path.endswith('vp8.webm') else None")):
+    kill_workers()
+    with replacing_workers(worker_that_runs("path.nothing if path.endswith('vp8.webm') else None")):
         answers = {row["id"]: row for row in batch_rows._answers(tiny, rows)}
-    end_all()
+    kill_workers()
     assert "by a fault of the program and not of the video: AttributeError" in answers["vp8.webm"]["error"]
     assert answers["plain.mp4"]["text"] == good.answer

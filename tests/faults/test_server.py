@@ -9,11 +9,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.decoder_programs import processes
 from tests.faults import inputs
 from tests.faults.host import serving
 from tests.faults.requests import BODIES, NAME, URLS, url_of
 from tests.serving import data_url, serve
+from tests.workers import worker_processes
 
 #: Runs in every process of the server; files beside it say what is wrong with those that decode.
 BROKEN = """
@@ -221,7 +221,7 @@ def test_a_client_that_goes_away(server, made, good, chat):
 
 def decoders_of_server():
     [server] = [child for child in psutil.Process().children() if "serve" in child.cmdline()]
-    return server, processes(server.pid)
+    return server, worker_processes(server.pid)
 
 
 @pytest.fixture

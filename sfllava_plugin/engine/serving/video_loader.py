@@ -72,7 +72,7 @@ def load(data: bytes, num_frames: int, settings: LoaderSettings) -> "tuple[np.nd
         num_frames=frames,
         image_size=settings.image_size,
         limits=settings.limits,
-        may_be_refused=middleware.is_server(),
+        fail_when_busy=middleware.is_server(),
     )
     return video.frames, metadata(video)
 
