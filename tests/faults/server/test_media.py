@@ -1,4 +1,4 @@
-"""Videos and URLs of every kind: each bad one is a 4xx with a one-line message, and the server goes on."""
+"""Videos and URLs of every kind: each bad one is a 4xx with a one-line message, and the server keeps working."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Bad requests about a good video: each is a 4xx, and the server goes on."""
+"""Bad requests about a good video: each is a 4xx, and the server keeps working."""
 
 import httpx
 import pytest
