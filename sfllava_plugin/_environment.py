@@ -1,4 +1,4 @@
-"""Process settings of the commands: quiet libraries, and hints on what to install.
+"""Process settings of the commands, and hints on what to install.
 
 Imports nothing heavy, because `quiet` must run before torch is imported.
 """
@@ -26,6 +26,9 @@ def quiet() -> None:
 
 
 def install_hint(*extras: str) -> str:
-    """Return the command that installs one of our extras from source; the package is on no index."""
+    """Return the command that installs an extra from source.
+
+    The package is on no index.
+    """
     commands = " or ".join(f"pip install '.[{extra}]'" for extra in extras)
     return f"{commands} in the sfllava_plugin source folder"

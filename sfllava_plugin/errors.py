@@ -6,4 +6,7 @@ class EngineStartError(ValueError):
 
 
 class EngineDied(RuntimeError):
-    """The engine died before its work was done. The answers it gave are valid; it can give no more."""
+    """The engine died before its work was done.
+
+    The answers it gave are valid; it can give no more.
+    """

@@ -1,4 +1,4 @@
-"""Limits on the cost of one video or request, with defaults and reasons.
+"""Limits on the cost of a video or request, with reasons.
 
 An operator sets them under ``limits`` in the file named by SFLLAVA_REGISTRY; a request never can. This module only
 holds the numbers. video/decode.py enforces those on files, video/isolation/ those on decoding, and engine/ the rest.
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 _HALF_THE_CORES = max(2, min(8, (os.cpu_count() or 2) // 2))
 
 Count = Annotated[int, Field(ge=1, strict=True)]
-#: System timers overflow far beyond this bound.
+#: Bounded, because system timers overflow.
 Seconds = Annotated[float, Field(gt=0, le=10**7)]
 
 

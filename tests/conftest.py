@@ -41,7 +41,7 @@ pytest_terminal_summary = without_torch.report
 
 @pytest.fixture(scope="session")
 def small_hf(tmp_path_factory) -> Path:
-    """A Vicuna checkpoint in llava-hf's format: random weights, and a grid of 6 x 6 patches."""
+    """A Vicuna checkpoint in llava-hf's format: random weights, 6 x 6 patches."""
     # Imported here because it loads torch and transformers, which most tests do not need.
     from examples.random_checkpoint import SMALL, write_checkpoint
 
@@ -58,7 +58,7 @@ def small_original(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bikes() -> Path:
-    """A real video: H.264 in MP4, 640x272, 250 frames at 25 fps, with its index at the end."""
+    """A real MP4: H.264, 640x272, 250 frames at 25 fps, index last."""
     return CLIPS / "bikes.mp4"
 
 

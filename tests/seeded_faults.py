@@ -1,4 +1,4 @@
-"""Put faults into a copy of the package, and check that fast tests catch each.
+"""Check that fast tests catch faults put into copies of the package.
 
     python -m tests.seeded_faults [WORD ...]
 
@@ -34,7 +34,10 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "shared")
 
 @dataclass(frozen=True)
 class Fault:
-    """Replaces ``code``, which occurs once in ``file``, by ``wrong``; then ``tests`` must fail."""
+    """A change of ``code`` to ``wrong`` that ``tests`` must catch.
+
+    ``code`` occurs once in ``file``.
+    """
 
     tests: str
     file: str
@@ -97,7 +100,7 @@ def _outcome(copies: SimpleQueue, fault: Fault) -> str:
 
 
 def _run_in_one_of(copies: SimpleQueue, tests: list[str], fault: Fault | None = None) -> int:
-    """Run tests in a free copy; return pytest's exit status, or 1 if they hang."""
+    """Run tests in a free copy; return pytest's exit status (1 for hangs)."""
     copy = copies.get()
     try:
         with fault.put_into(copy) if fault else nullcontext():

@@ -18,7 +18,7 @@ START_SECONDS = 400
 
 @contextmanager
 def serve(model: str, *arguments: str, log: Path, **variables: str) -> Iterator[str]:
-    """Start `vllm serve --model MODEL`, yield its address once it is healthy, then kill it."""
+    """Run `vllm serve --model MODEL`; yield its address once healthy."""
     port = _free_port()
     command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", "--model", model]
     command += ["--port", str(port), "--host", "127.0.0.1", *arguments]

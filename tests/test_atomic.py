@@ -1,4 +1,4 @@
-"""Atomic writes: the whole new file, with the mode that the umask gives, or the old one."""
+"""Atomic writes leave the whole new file or the old one."""
 
 import os
 

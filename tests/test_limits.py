@@ -1,4 +1,4 @@
-"""The limits in the README, in the command and in the code are the same."""
+"""The limits in the README, in the command and in the code."""
 
 import sys
 from pathlib import Path

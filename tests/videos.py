@@ -25,7 +25,7 @@ def noise(count, height=48, width=64, channels=3):
 
 
 def write_avi(path, count) -> Path:
-    """Write a clip whose frame i has the gray level 8 * i throughout."""
+    """Write a clip whose frame i has the gray level 8 * i."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
     assert writer.isOpened()
     for i in range(count):
@@ -42,7 +42,10 @@ def lie_about_avi_length(path, claimed) -> None:
 
 
 def moov_to_front(mp4: bytes) -> bytes:
-    """Move the index of an MP4 before its data, so that it can be opened even if cut."""
+    """Move the index of an MP4 before its data.
+
+    So it can be opened even if its end is cut off.
+    """
     moov = mp4.rindex(b"moov") - 4
     index = bytearray(mp4[moov:])
     table = index.index(b"stco")
@@ -56,9 +59,9 @@ def moov_to_front(mp4: bytes) -> bytes:
 
 
 def trim(mp4: bytes, total: int, first: int, count: int, keys: list[int] | None) -> bytes:
-    """Give an MP4 of `total` frames at 25 fps an edit list that shows `count` of them, from `first` on.
+    """Edit an MP4 to show only `count` frames from `first` on.
 
-    `keys`, if given, replaces its list of key frames, and must not be longer.
+    It has `total` frames at 25 fps. `keys`, if given, replaces its list of key frames, and must not be longer.
     """
     data = bytearray(mp4)
     edit = data.index(b"elst") + 12
@@ -81,7 +84,10 @@ def decode_all(path) -> list[np.ndarray]:
 
 
 def decode_whole_packets(path) -> list[np.ndarray]:
-    """Decode every undamaged frame, RGB. OpenCV's threads lose intact frames next to a damaged one."""
+    """Decode every undamaged frame, RGB.
+
+    OpenCV's threads lose intact frames next to a damaged one.
+    """
     found = []
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "NONE"
@@ -103,7 +109,7 @@ def check_sampled(video, source_frames, wanted, size) -> None:
 
 
 def read_any(source, **settings):
-    """Read a path in this process, and bytes in a worker, the only way to read them."""
+    """Read a path in this process, and bytes in a worker."""
     return (decode if isinstance(source, (str, os.PathLike)) else isolated.read_video)(source, **settings)
 
 
@@ -124,7 +130,10 @@ def repeat(source, target, times: int) -> None:
 
 
 def describe_twice(mp4: bytes) -> bytes:
-    """Add a second sample description, which no sample uses, to an MP4 with its index before its data."""
+    """Add an unused second sample description to an MP4.
+
+    Its index must precede its data.
+    """
     table = mp4.index(b"stsd")
     (size,) = struct.unpack_from(">I", mp4, table + 12)
     data = bytearray(mp4)

@@ -1,4 +1,4 @@
-"""Replace the decoding worker by an altered one, and find or kill workers.
+"""Alter the decoding worker; find or kill workers.
 
 An altered worker starts as the real one does, in the same environment, and differs in one thing.
 """
@@ -18,7 +18,10 @@ def worker_with(setup: str) -> str:
 
 
 def worker_that_runs(expression: str) -> str:
-    """Return the source of a worker that evaluates ``expression``, given ``path``, before it opens a video."""
+    """Return the source of a worker that evaluates ``expression`` for every video.
+
+    It does so before it opens the video; ``path`` is defined.
+    """
     setup = "import ctypes, os, socket, time, sfllava_plugin.video.decode as decode\n"
     return worker_with(f"{setup}decode._check_file = lambda path, *given: {expression}\n")
 

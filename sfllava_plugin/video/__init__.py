@@ -1,4 +1,4 @@
-"""Videos as frames: sampling, decoding and resizing a file or a folder of images.
+"""Turn a video file or a folder of images into frames.
 
 The names are imported on first use: a decoding worker imports this package too, and must not load the worker pool.
 """

@@ -5,7 +5,10 @@ Imports nothing, so that reporting an error loads no decoder.
 
 
 class VideoError(ValueError):
-    """A video that cannot be read as asked. The message is one line: which video, and what to do."""
+    """A video cannot be read as asked.
+
+    The message is one line: which video, and what to do.
+    """
 
 
 class DecodeError(Exception):
@@ -13,11 +16,16 @@ class DecodeError(Exception):
 
 
 class Miscount(Exception):
-    """The reader's `count`, or another assumption, was wrong: sample again with its new `count`."""
+    """The reader's `count` was wrong: sample again with the new one.
+
+    Also raised when another assumption of the reader turns out wrong.
+    """
 
 
 class DecoderFault(RuntimeError):
-    """The program failed to decode a video, and the video is not the cause. The message names the cause.
+    """The program failed to decode a video; the video is not to blame.
+
+    The message names the cause.
 
     Attributes:
         details: the worker's traceback, for a log.
@@ -29,7 +37,10 @@ class DecoderFault(RuntimeError):
 
 
 class DecoderUnavailable(DecoderFault):
-    """No worker can be had: it does not start, or the machine lacks something. Trying again later may help."""
+    """No worker can start, or the machine lacks resources.
+
+    Trying again later may help.
+    """
 
 
 class DecodersBusy(DecoderUnavailable):

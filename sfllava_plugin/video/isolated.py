@@ -1,9 +1,9 @@
-"""Decode untrusted videos in worker processes: a crash or a hang costs one video, not the server.
+"""Decode untrusted videos in worker processes.
 
-Decoders are native code. About one damaged file in 8000 makes decord loop for ever, where no thread can be stopped, and
-a file made for the purpose may crash it or take it over. So it runs in a confined process (isolation/sandbox.py), which
-is started on first use, serves many videos, and is replaced when it dies or has served enough. Sending 50 frames of
-336 x 336 back takes 10 ms.
+A crash or a hang costs one video, not the server. Decoders are native code. About one damaged file in 8000 makes decord
+loop for ever, where no thread can be stopped, and a file made for the purpose may crash it or take it over. So it runs
+in a confined process (isolation/sandbox.py), which is started on first use, serves many videos, and is replaced when it
+dies or has served enough. Sending 50 frames of 336 x 336 back takes 10 ms.
 """
 
 import concurrent.futures.thread  # noqa: F401 (see the last line)
@@ -64,12 +64,12 @@ def read_video(
 
 
 def stop(threads: Iterable[threading.Thread]) -> None:
-    """Kill the workers that decode for these threads, which can read no more videos afterwards."""
+    """Kill the workers of these threads, which can read no more videos."""
     _pool.stop(threads)
 
 
 def sandbox_gaps() -> list[str]:
-    """Start a worker as a server does, and return what its sandbox fails to prevent, in words."""
+    """Return what the sandbox of a worker fails to prevent, in words."""
     worker = WorkerProcess(all_files=False)
     worker.end()
     return worker.gaps
@@ -77,7 +77,9 @@ def sandbox_gaps() -> list[str]:
 
 @contextmanager
 def _file_of(data: bytes) -> Iterator[tuple[str | None, int | None]]:
-    """Yield (None, descriptor) of a file in memory with ``data``, else (path, None) of a temporary file.
+    """Yield the path or the descriptor of a file with ``data``.
+
+    (None, descriptor) of a file in memory where the system has such files, else (path, None) of a temporary one.
 
     decord can read bytes itself, but kills the process when a video is cut short. The descriptor of a file on disk
     would not do: on macOS, everyone who opens it by number shares one read position.
@@ -100,7 +102,7 @@ _pool = Pool()
 
 
 def _replace_pool() -> None:
-    """Give a forked copy of this process a pool of its own: the workers answer the original."""
+    """Give a forked copy of this process a pool of its own."""
     global _pool
     _pool.abandon()
     _pool = Pool()

@@ -16,7 +16,9 @@ _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
 
 def resize_frames(frames, image_size: int) -> np.ndarray:
-    """Resize frames to RGB squares with PIL's bicubic filter, ignoring the aspect ratio.
+    """Resize frames to RGB squares with PIL's bicubic filter.
+
+    The aspect ratio is ignored.
 
     Args:
         frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3], [H, W, 4] (alpha is
@@ -38,7 +40,9 @@ def resize_frames(frames, image_size: int) -> np.ndarray:
 
 
 def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
-    """Resize frames in threads while the next ones are read; PIL releases the GIL.
+    """Resize frames in threads while the next ones are read.
+
+    PIL releases the GIL.
 
     Args:
         frames: `count` frames, or functions that open one and are called in the threads.
@@ -67,7 +71,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.n
 
 
 def _is_resized(frames, image_size: int) -> bool:
-    """Return whether the array needs no resize, and torch can take it without a copy."""
+    """Return whether torch can take the array without resize or copy."""
     return (
         isinstance(frames, np.ndarray)
         and frames.dtype == np.uint8

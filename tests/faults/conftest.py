@@ -28,7 +28,10 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """A runner of sf-llava-tiny. One for the session, because an engine that ends destroys the others' process groups."""
+    """The model sf-llava-tiny, one runner for the session.
+
+    An engine that ends destroys the process groups of all others.
+    """
     from sfllava_plugin.engine.offline.runner import Runner
 
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 64 * 2**20})
@@ -42,5 +45,5 @@ def good():
 
 @pytest.fixture
 def command_environment():
-    """The environment of commands, as users have it: engines run in processes of their own."""
+    """The environment of users: engines run in processes of their own."""
     return {name: value for name, value in os.environ.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"}

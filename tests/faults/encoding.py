@@ -1,4 +1,4 @@
-"""Encode frames in any codec and container with PyAV, and damage the result."""
+"""Encode frames in any codec and container, and damage the result."""
 
 import os
 import struct

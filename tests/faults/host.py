@@ -1,4 +1,4 @@
-"""A web host with a folder of files, which also misbehaves in the ways hosts do."""
+"""A web host with a folder of files, which can misbehave."""
 
 import functools
 import http.server

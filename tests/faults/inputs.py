@@ -1,4 +1,4 @@
-"""The table of inputs: odd videos with a right answer, bad videos, and odd questions.
+"""The table of inputs: odd videos, bad videos and odd questions.
 
 Every test of a way in (`ask`, `batch`, the server) goes through it. All videos that show anything show the same clip of
 shapes, so a wrong answer means wrong frames.
@@ -46,7 +46,10 @@ class Input:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question about the plain clip, with any answer; ``error`` and ``served`` as in `Input`."""
+    """A question about the plain clip.
+
+    ``error`` and ``served`` are as in `Input`; without them any answer will do.
+    """
 
     name: str
     question: str
@@ -69,7 +72,7 @@ def _first_half(data: bytes) -> bytes:
 
 
 def _claiming(length: int) -> w.Writer:
-    """Return a writer of an AVI whose header claims this number of frames."""
+    """Return a writer of an AVI that claims this many frames."""
     return w.changed(partial(lie_about_length, claimed=length), **MJPEG_AVI)
 
 

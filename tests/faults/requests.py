@@ -1,4 +1,4 @@
-"""Bad requests to the server: URLs it must not or cannot fetch, and malformed bodies."""
+"""Bad requests: URLs that must not or cannot be fetched, malformed bodies."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Load a server with good and bad requests: `python -m tests.faults.soak --minutes 20 --clients 8`.
+"""Load a server with good and bad requests.
+
+    python -m tests.faults.soak --minutes 20 --clients 8
 
 Prints every minute how many requests were answered and refused, how long they took, and how much memory the server's
 processes use. Exits with 1 if a good request got another answer than from `sfllava batch`, a bad one was not refused,
@@ -110,7 +112,7 @@ class Bad:
         self._damaged = [folder / name for name in ("plain.mp4", "vp8.webm", "motion-jpeg.avi", "stream.ts", "a.gif")]
 
     def one(self, rng: random.Random) -> tuple[str, bytes, bool]:
-        """Return a name, a body, and whether the request may be answered after all."""
+        """Return a name, a body, and whether an answer is acceptable."""
         kind = rng.choice(("file", "url", "body", "damaged"))
         if kind == "file":
             video = rng.choice(inputs.BAD)
@@ -148,7 +150,7 @@ def good_requests(folder: Path) -> list[dict]:
 
 
 def memory() -> dict[str, float]:
-    """Return the megabytes (PSS) of this process's descendants by kind, and their number."""
+    """Return the megabytes (PSS) of child processes by kind, and their number."""
     found = Counter()
     for process in psutil.Process().children(recursive=True):
         try:
@@ -180,7 +182,7 @@ def main() -> int:
             "VLLM_VIDEO_FETCH_TIMEOUT": "2",
             "VLLM_MEDIA_FETCH_MAX_RETRIES": "1",
             "VLLM_LOGGING_LEVEL": "ERROR",
-            # On a CPU, oneDNN caches kernels for 1024 shapes by default, which looks like a leak until the cache is full.
+            # On a CPU, oneDNN caches kernels for 1024 shapes, which looks like a leak until the cache is full.
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
         }
         with serving(folder) as web, serve(NAME, *arguments, log=Path(place, "log"), **variables) as url:

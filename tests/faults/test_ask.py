@@ -1,4 +1,4 @@
-"""`sfllava ask` on every input of the table, with one engine for all."""
+"""`sfllava ask` on every input of the table, with one engine."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def check_error(error, words):
 
 
 def test_the_real_command(made, good, command_environment):
-    """The command in its own process, on a bad video and on a good one."""
+    """Run the command in its own process, on two videos."""
     sfllava = Path(sys.executable).with_name("sfllava")
 
     def run(video):

@@ -1,4 +1,4 @@
-"""`sfllava batch` on every input of the table: an error affects only its own row."""
+"""`sfllava batch` on every input: an error affects only its own row."""
 
 import json
 import re
@@ -18,7 +18,7 @@ SFLLAVA = Path(sys.executable).with_name("sfllava")
 
 @pytest.fixture(scope="module")
 def answers(made, good, tmp_path_factory):
-    """The output rows by id, with a good question after every other one."""
+    """The output rows by id; a good question follows every other one."""
     rows = []
     for number, video in enumerate(inputs.VIDEOS):
         rows.append({"id": video.name, "video": video.name, "question": good.question})

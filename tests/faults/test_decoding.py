@@ -1,4 +1,4 @@
-"""Workers that die, hang or run out of memory: each costs one video."""
+"""Workers that die, hang or run out of memory cost one video."""
 
 import os
 import signal
@@ -42,7 +42,10 @@ def read(path, **limits):
 
 
 def meanwhile(act, path, **limits):
-    """Suspend the worker, ``act`` on it while it should read a video; return the video or the error message."""
+    """Suspend the worker, request a video, and ``act`` on the worker.
+
+    Returns the video or the error message.
+    """
     with ThreadPoolExecutor(1) as pool:
         [process] = worker_processes()
         process.suspend()

@@ -1,6 +1,6 @@
-"""An engine that does not start or dies, in a process of its own as on a GPU.
+"""Engines that do not start, or die, in processes of their own.
 
-Either is reported in one line, and no answer is lost.
+As on a GPU. Either is reported in one line, and no answer is lost.
 """
 
 import json
@@ -25,7 +25,7 @@ CLIPS = range(600, 700)
 
 @pytest.fixture
 def run(command_environment):
-    """run(argument, ...): run the command with its engine in a process of its own."""
+    """run(argument, ...): run the command, with its engine in another process."""
     environment = command_environment | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
 
     def call(*arguments, until=lambda process: None):
@@ -138,7 +138,7 @@ def test_a_failed_start_in_this_process(truncated, monkeypatch, capfd, level):
 
 
 def test_a_failed_step_in_this_process(made, good, monkeypatch):
-    """An exception of the model is blamed on the engine, not on the question."""
+    """An exception in the model is not blamed on the question."""
     from sfllava_plugin.engine.offline.questions import Question
     from sfllava_plugin.engine.offline.runner import Runner
 

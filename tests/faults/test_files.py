@@ -1,4 +1,4 @@
-"""Output on full or read-only disks, in missing homes, and by several processes at once."""
+"""Output to full or read-only disks, missing homes and shared files."""
 
 import json
 import os
@@ -40,7 +40,10 @@ print(len(found))
 
 @pytest.fixture
 def on_small_disk(tmp_path):
-    """on_small_disk(script): run a shell script with a private file system of 64 kB at $DISK."""
+    """on_small_disk(script): run a shell script with 64 kB at $DISK.
+
+    That is a file system of its own.
+    """
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -94,7 +97,7 @@ def test_a_batch_continues_once_a_full_disk_has_room(on_small_disk, questions):
 
 
 def test_a_batch_without_room_for_the_sorted_copy(on_small_disk, questions):
-    """The answers fit on the disk, but not together with the sorted copy: none is lost."""
+    """The answers fit, but not together with their sorted copy."""
     done = on_small_disk(
         """
         mount -o remount,size=400k "$DISK"
@@ -206,7 +209,7 @@ def test_two_batches_with_one_output_do_not_mix(questions, tmp_path):
 
 
 def test_many_batches_with_one_output_leave_one_whole_file(questions, tmp_path):
-    """In any order of arrival, the file is whole and no other file is left."""
+    """Whichever comes first, the file is whole and no other is left."""
     out = tmp_path / "out.jsonl"
     call = [sys.executable, "-c", BATCH, questions, out, "0.001"]
     running = [subprocess.Popen(call, stderr=subprocess.DEVNULL) for _ in range(6)]

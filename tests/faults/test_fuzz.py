@@ -1,4 +1,4 @@
-"""Damaged videos, the same every time: each is read or refused, including earlier findings."""
+"""Damaged videos, the same every time: each is read or refused."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,6 +1,6 @@
-"""The video marker's token in every kind of request: refused or answered, and the engine survives.
+"""The video marker's token in every kind of request.
 
-Checkpoints in the original format have no embedding for it.
+Each is refused or answered, and the engine survives. Checkpoints in the original format have no embedding for it.
 """
 
 import functools

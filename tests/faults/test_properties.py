@@ -34,7 +34,7 @@ anything = st.recursive(
 
 
 def pathways_of(grid, slow_frames=60):
-    """Generate pathways for a tower of ``grid`` x ``grid`` patches, and some that do not fit it."""
+    """Generate pathways for ``grid`` x ``grid`` patches, and some too large."""
     slow_fast = st.builds(
         SlowFast,
         st.builds(Slow, st.integers(1, slow_frames), st.sampled_from(POOLS)),
@@ -107,7 +107,7 @@ def test_the_number_of_tokens_is_the_one_counted(frames, grid, choice):
 @given(pathway=every_pathway, frames=st.lists(st.integers(1, 16), min_size=1, max_size=2))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
-    """In the model's own processor and module, for every pathway and number of frames."""
+    """For every pathway and number of frames, in the model itself."""
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
@@ -208,7 +208,10 @@ def folder(tmp_path_factory):
 )
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_batch_continues_from_whatever_a_crash_leaves(folder, whole, junk, cut):
-    """OUT.part holds whole lines, then anything; in the end every question is answered once, in order."""
+    """In the end every question is answered once, in order.
+
+    OUT.part holds whole lines, then anything.
+    """
     place = folder()
     asked = [Row(id=number, video="v", question="?") for number in range(6)]
     keys = keys_of(asked, {})

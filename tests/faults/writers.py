@@ -1,4 +1,7 @@
-"""Write the files of the input table: each writer takes a path and the frames of the clip."""
+"""Write the files of the table of inputs.
+
+A writer takes a path and the frames of the clip.
+"""
 
 import os
 import socket
@@ -44,7 +47,7 @@ def changed(change: Callable[[bytes], bytes], suffix: str = ".mp4", **how) -> Wr
 
 
 def rotated(path: Path, pictures: np.ndarray) -> None:
-    """Store the frames lying on their side, with metadata that turns them upright."""
+    """Store the frames on their side, with metadata to turn them upright."""
     encode(path, np.rot90(pictures, 1, axes=(1, 2)))
     path.write_bytes(encoding.rotate_track(path.read_bytes()))
 
@@ -64,7 +67,7 @@ def gif(path: Path, pictures: np.ndarray, **how) -> None:
 
 
 def sparse(size: int) -> Writer:
-    """Encode the clip, and extend the file to ``size`` bytes that take no space on disk."""
+    """Encode the clip, and extend the file sparsely to ``size`` bytes."""
 
     def write(path: Path, pictures: np.ndarray) -> None:
         encode(path, pictures)
@@ -100,7 +103,7 @@ def image_folder(path: Path, pictures: np.ndarray, step: int = 1) -> None:
 
 
 def mixed_image_folder(path: Path, pictures: np.ndarray) -> None:
-    """Write frames of several formats, sizes and modes, and files that are not frames."""
+    """Write frames of several formats, sizes and modes, and other files."""
     path.mkdir()
     for number, frame in enumerate(pictures):
         image = Image.fromarray(frame)
@@ -128,7 +131,7 @@ def folder_with(write_frame: Writer) -> Writer:
 
 
 def folder_loop(path: Path, pictures: np.ndarray) -> None:
-    """Make a folder with a link back to its parent, and a frame that is a link to itself."""
+    """Make a folder with links to its parent and to themselves."""
     path.mkdir()
     (path / "again").symlink_to("..", target_is_directory=True)
     (path / "0000.png").symlink_to("0000.png")

@@ -1,4 +1,7 @@
-"""Failures that are not the video's fault: bugs, a machine short of something, busy workers."""
+"""Failures that are not the video's fault.
+
+Bugs, missing libraries, a machine short of resources, and busy workers.
+"""
 
 import ctypes
 import os
@@ -110,7 +113,7 @@ def test_a_shortage_of_descriptors_is_not_blamed_on_the_video(bikes):
 
 
 def test_a_hard_memory_limit_is_kept(bikes):
-    """Containers and batch systems set a hard limit that the user may not raise."""
+    """Containers and batch systems set hard limits, which users cannot raise."""
 
     def limit() -> None:
         ctypes.CDLL(None).prctl(24, 24, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_SYS_RESOURCE: root may not either

@@ -1,4 +1,4 @@
-"""The two readers on healthy videos: which one reads a file, and that both give the same frames."""
+"""Both readers on healthy videos: their frames, and the choice between them."""
 
 import numpy as np
 import pytest

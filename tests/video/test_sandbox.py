@@ -1,4 +1,4 @@
-"""The sandbox: attempts to break out of it, made in a worker in place of decoding."""
+"""Attempts to break out of the sandbox, made in a worker."""
 
 import ast
 import ctypes
@@ -29,7 +29,10 @@ def fresh_workers():
 
 
 def attempt(expression: str, source=b"a video"):
-    """Evaluate an expression in a worker: return its value, or the name of the error."""
+    """Evaluate an expression in a worker, in place of decoding.
+
+    Returns its value, or the name of the error.
+    """
     before = f"""
 import os, pathlib, socket, subprocess, sfllava_plugin.video.decode as decode
 def error_of(act, *arguments):
@@ -164,7 +167,10 @@ print(json.dumps([[video.total_frames for video in videos], isolated.sandbox_gap
 
 
 def read_in_container(video, refused=(), without=()):
-    """Read a video twice, without some calls and capabilities; return the frame counts and the gaps."""
+    """Read a video without some calls and capabilities.
+
+    Returns the frame counts, of the path and of the bytes, and the gaps.
+    """
 
     def drop() -> None:
         for capability in without:

@@ -1,4 +1,4 @@
-"""Slots for decoding: how many at once, which attempts fail, and what slow videos leave free."""
+"""Slots: how many, for whom, and how long attempts wait for them."""
 
 import threading
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Decoding segments of a video with PyAV gives the frames of decoding all of it."""
+"""Decoding segments with PyAV gives the frames of decoding everything."""
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ class Calls:
 
 
 def check_same(path, monkeypatch, counts=(1, 3, 8, 50)) -> Calls:
-    """Check that decoding by segments, where possible, gives the frames of decoding everything."""
+    """Check that decoding by segments gives the frames of decoding everything."""
     for num_frames in counts:
         with monkeypatch.context() as patch:
             Calls(patch, largest_share=-1)
@@ -176,9 +176,9 @@ def test_a_wrong_count_is_corrected_without_decoding(pictures, tmp_path, monkeyp
 
 
 def index(*packets: str) -> PacketIndex:
-    """Build an index of packets such as "K3": a key frame shown at time 3.
+    """Build an index of packets such as "K3".
 
-    "-" stands for other frames; "k" and "." are the same, but not shown.
+    "K" is a key frame and "-" another; "k" and "." are the same, but not shown. The number is the time.
     """
     return PacketIndex(Packet(int(one[1:]), one[0] in "Kk", one[0] in "K-") for one in packets)
 

@@ -1,4 +1,4 @@
-"""System calls of Linux that confine a process, and that Python does not wrap.
+"""Linux system calls that confine a process, not wrapped by Python.
 
 Each function raises OSError where the kernel, the container or the platform does not support it. sandbox.py puts them
 to use.
@@ -61,12 +61,12 @@ def unshare(namespaces: int) -> None:
 
 
 def reads_all_files() -> bool:
-    """Return whether this process may read files regardless of their permissions, as root may."""
+    """Return whether this process may, like root, read all files."""
     return bool(_capabilities() & _READS_ALL_FILES)
 
 
 def drop_capabilities(keep_reading: bool) -> None:
-    """Drop all capabilities; ``keep_reading`` keeps that to read all files, if the process has it."""
+    """Drop all capabilities, except that to read all files if ``keep_reading``."""
     kept = _capabilities() & _READ_SEARCH if keep_reading else 0
     _call("capset", _HEADER, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
 
@@ -144,7 +144,10 @@ class _Comparison(ctypes.Structure):
 
 
 def refuse(refused: Iterable[Refused]) -> None:
-    """Refuse system calls from now on, with libseccomp, which most Linux systems have."""
+    """Refuse system calls from now on, with libseccomp.
+
+    Most Linux systems have it.
+    """
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))

@@ -52,7 +52,7 @@ class Pool:
             raise VideoError(f"{request['name']}: {took}; give a shorter or smaller video") from None
 
     def stop(self, threads: Iterable[threading.Thread]) -> None:
-        """Kill the workers that decode for these threads, and cancel what the threads wait for."""
+        """Kill the workers of these threads, and cancel their waiting."""
         with self._lock:
             self._stopped.update(threads)
             for thread, worker in self._busy.items():
@@ -65,7 +65,7 @@ class Pool:
         self.stop(threading.enumerate())
 
     def abandon(self) -> None:
-        """Leave the workers to the original process, in a forked copy of it."""
+        """In a forked copy of the process, leave the workers alone."""
         for worker in [*self._idle, *self._busy.values()]:
             worker.abandon()
 
@@ -106,7 +106,7 @@ class Pool:
         try:
             with self._lock:
                 self._busy[threading.current_thread()] = worker
-            # Only now: a thread stopped earlier found no worker to kill, one stopped later does.
+            # Checked once the worker is registered, because only from then on does stop() kill it.
             if self._is_stopped():
                 raise Stopped
             yield worker

@@ -1,4 +1,4 @@
-"""Confine a worker: no network, no writing, no other process, no more files than it needs.
+"""Confine a worker: no network, no writing, no other process, few files.
 
 Linux has several mechanisms, and containers disable some of them. All are tried, because each one covers what another
 leaves open; `confine` returns the gaps that remain.
@@ -76,7 +76,7 @@ def _succeeds(restrict: Callable[[], None]) -> bool:
 
 
 def _leave_namespaces() -> tuple[bool, bool]:
-    """Return whether this process has left the network namespace, and the user namespace."""
+    """Return whether the network and the user namespace were left, in this order."""
     if _succeeds(lambda: kernel.unshare(kernel.NETWORK)):
         return True, False
     # In a user namespace of its own, root could no longer read files that others own.

@@ -1,4 +1,4 @@
-"""Limit how many videos are decoded at once, and keep one slot free of slow ones."""
+"""Limit the videos decoded at once; slow ones leave a slot free."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class Scheduler:
 
     @contextmanager
     def slot(self, attempt: Attempt, is_cancelled: Callable[[], bool]) -> Iterator[None]:
-        """Wait for a slot and hold it. A cancelled attempt does not wait.
+        """Hold a slot, waiting for one unless the attempt is cancelled.
 
         Raises:
             DecodersBusy: no slot became free in time.

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
-    """Return the next request and the open file that came with it, or None at the end."""
+    """Return the next request and its open file; None at the end."""
     line, files = b"", array.array("i")
     while not line.endswith(b"\n"):
         piece, received, _, _ = socket.recv_fds(channel, _REQUEST_BYTES, 1)
@@ -99,13 +99,16 @@ def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> N
 
 
 def _limit_memory(most: int) -> None:
-    """Allow this process ``most`` bytes, or the hard limit of a container or batch job if that is lower."""
+    """Allow this process ``most`` bytes, or the hard limit if lower.
+
+    Containers and batch systems set one.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _fault(error: Exception) -> dict:
-    """Describe a bug: what and where in one line, and the traceback for a log."""
+    """Describe a bug in one line, with the traceback for a log."""
     [*_, last] = traceback.extract_tb(error.__traceback__)
     what = " ".join(traceback.format_exception_only(error)[-1].split())
     where = f"{os.path.basename(last.filename)}, line {last.lineno}"

@@ -24,7 +24,7 @@ _PREFIXES = ("LC_", "OPENBLAS_", "OMP_", "MKL_", "MALLOC_", "DECORD_")
 
 
 class WorkerDied(Exception):
-    """The worker died, or its reply makes no sense."""
+    """A worker that died, or whose reply makes no sense."""
 
 
 class WorkerProcess:
@@ -117,9 +117,10 @@ class WorkerProcess:
         self._process.wait()
 
     def abandon(self) -> None:
-        """Close the socket in a forked copy of this process, and leave the worker alone.
+        """In a forked copy of this process, close the socket only.
 
-        Nothing else is closed, because its lock may be held by a thread that the fork did not copy.
+        The worker keeps serving the original. Nothing else is closed here: its lock may be held by a thread that the
+        fork did not copy.
         """
         if (descriptor := self._channel.detach()) >= 0:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Read frames by number with decord: fast, for healthy files with an index.
+"""Read frames by number with decord, from healthy files with an index.
 
 pyav_reader.py takes the videos that decord cannot be trusted with.
 """
@@ -29,7 +29,7 @@ _DECORD_MAX_FRAMES = 10_000_000
 
 
 class DecordReader:
-    """Reads healthy videos, seeking by key frame; any doubt is a DecodeError.
+    """Reads healthy videos, seeking by key frame; any doubt raises DecodeError.
 
     decord 0.6.0 numbers frames by the packets in the file. Where packets are hidden (a trimmed MP4), missing or out of
     order, it returns a wrong frame, repeats one, or loops for ever (github.com/dmlc/decord/issues/373); its limit
@@ -66,7 +66,7 @@ class DecordReader:
         self._near_end = starts[-min(_DECORD_MAX_SKIP, self.count)]
 
     def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yield the frames numbered `wanted` (rising), then check that the last two exist.
+        """Yield the frames numbered `wanted` (rising), then check the last two.
 
         Two, because after a seek decord may return an earlier frame in place of the first missing one, but not in
         place of the next as well.
@@ -91,7 +91,10 @@ class DecordReader:
                 at = index
 
     def _frame(self, index: int, at: int) -> np.ndarray:
-        """Decode frame `index` from position `at`, in steps that end even where frames are missing."""
+        """Decode frame `index` from position `at`, in safe steps.
+
+        Each step ends even where frames are missing.
+        """
         start = max(at, self._keys[max(0, bisect_right(self._keys, index) - 1)])
         try:
             for step in range(start + _DECORD_MAX_SKIP, index, _DECORD_MAX_SKIP):
@@ -107,7 +110,10 @@ class DecordReader:
 
 
 def _has_index(path: str) -> bool:
-    """Return whether this is MP4, QuickTime, Matroska, WebM or AVI: in others, decord's seeks go astray."""
+    """Return whether this is MP4, QuickTime, Matroska, WebM or AVI.
+
+    In other containers decord seeks to wrong places.
+    """
     with open(path, "rb") as file:
         head = file.read(8)
     return head[4:] in _MP4_BOXES or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF")

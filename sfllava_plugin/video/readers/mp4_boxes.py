@@ -1,4 +1,4 @@
-"""Check MP4 files for codec settings that change mid-track, which FFmpeg does not report."""
+"""Check MP4 files for changing codec settings, which FFmpeg does not report."""
 
 import os
 import struct
@@ -8,7 +8,7 @@ _MAX_INDEX_BYTES = 64 * 2**20
 
 
 def has_constant_settings(path: str) -> bool:
-    """Return whether each track of an MP4 or QuickTime file has one sample description.
+    """Return whether each track of an MP4 has one sample description.
 
     False also where that is not clear.
     """
@@ -21,7 +21,10 @@ def has_constant_settings(path: str) -> bool:
 
 
 def _index(path: str) -> bytes:
-    """Return the content of the file's ``moov`` box; empty if there is none, or it is too long."""
+    """Return the content of the file's ``moov`` box.
+
+    Empty if there is none, or it is too long.
+    """
     with open(path, "rb") as file:
         while len(head := file.read(8)) == 8:
             size, kind = struct.unpack(">I4s", head)

@@ -1,7 +1,7 @@
-"""Index a video's packets, without decoding, to find those that a frame needs.
+"""Index a video's packets to find those that a frame needs.
 
 Frames are shown in the order of their times and decoded in the order of their packets; a key frame needs no packet
-before it. An index is built only where the packets' times leave no doubt about this. It does not depend on a decoder.
+before it. An index is built without decoding, and only where the packets' times leave no doubt about all this.
 """
 
 from array import array
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Packet:
-    """One packet; `time` is when its frame is shown."""
+    """A packet; `time` is when its frame is shown."""
 
     time: int
     is_key: bool
@@ -38,7 +38,7 @@ class Segment:
     holding: tuple[int, ...]
 
     def joined_with(self, other: "Segment") -> "Segment":
-        """Join this segment with one that starts inside it or right after it."""
+        """Join this segment with an overlapping or adjacent later one."""
         wanted, holding = (*self.wanted, *other.wanted), (*self.holding, *other.holding)
         return Segment(self.first, other.last, self.start, wanted, holding)
 
@@ -84,14 +84,14 @@ class PacketIndex:
         return len(self.times)
 
     def number_at(self, time: int | None) -> int | None:
-        """Return the number of the frame shown at exactly this time, or None."""
+        """Return the number of the frame shown at this time, or None."""
         number = len(self) if time is None else int(np.searchsorted(self.times, time))
         return number if number < len(self) and self.times[number] == time else None
 
     def segments(self, wanted: Sequence[int]) -> list[Segment]:
         """Return what to decode for the frames numbered `wanted` (rising).
 
-        The segments neither overlap nor touch.
+        No two segments overlap or touch.
         """
         found: list[Segment] = []
         for frame in wanted:

@@ -1,6 +1,6 @@
-"""Convert PyAV's frames to RGB, upright and with the video's own colour matrix.
+"""Convert PyAV's frames to RGB, upright and in the right colours.
 
-By itself, PyAV assumes the matrix of standard definition for every video; decord does not.
+By itself PyAV assumes the colour matrix of standard definition for every video; decord uses the video's own.
 """
 
 import av
@@ -10,7 +10,7 @@ from av.video.reformatter import ColorRange, Colorspace
 # FFmpeg's numbers (AVCOL_SPC) for a frame that names no matrix, and for RGB.
 _UNSPECIFIED, _RGB = 2, 0
 
-# FFmpeg treats these formats, JPEG's and gray ones, as full range (0 to 255), whatever the video says.
+# FFmpeg treats these formats, JPEG's and gray ones, as full range (0 to 255), whatever the video's metadata.
 _FULL_RANGE = ("yuvj", "gray", "ya")
 
 
@@ -23,7 +23,7 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
         picture = frame.reformat(
             format="rgb24",
             src_colorspace=Colorspace.ITU601 if frame.colorspace == _UNSPECIFIED else frame.colorspace,
-            # RGB has no matrix, but PyAV heeds the source's only if the two differ.
+            # RGB has no matrix, but PyAV applies the source's only if the two differ.
             dst_colorspace=_RGB,
             src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,

@@ -1,4 +1,4 @@
-"""Open video files with PyAV, if the installed version gives the right frames."""
+"""Open video files with a tested version of PyAV."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ _CONTAINERS = {
 
 
 class UnsupportedPyAV(ImportError):
-    """The installed PyAV gives wrong frames or none, and no video is to blame."""
+    """The installed PyAV gives wrong frames or none for any video."""
 
 
 def check_version() -> None:
@@ -64,7 +64,10 @@ def open_video(path: str, threads: ThreadType) -> Iterator[av.VideoStream]:
 
 
 def packets(stream: av.VideoStream) -> Iterator[av.Packet | None]:
-    """Yield the stream's packets, then what flushes the decoder: an empty packet, or None after an error."""
+    """Yield the stream's packets; the last one flushes the decoder.
+
+    That is an empty packet, or None after an error.
+    """
     demuxed = stream.container.demux(stream)
     while True:
         try:
@@ -78,7 +81,7 @@ def packets(stream: av.VideoStream) -> Iterator[av.Packet | None]:
 
 
 def codecs(stream: av.VideoStream) -> set[str]:
-    """Return the codecs of all tracks in the stream's file, by FFmpeg's names.
+    """Return FFmpeg's names of all codecs in the stream's file.
 
     A codec that PyAV cannot decode is "unknown".
     """

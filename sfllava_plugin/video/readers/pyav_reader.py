@@ -1,4 +1,4 @@
-"""Read frames by number with PyAV, where decord fails or cannot be trusted.
+"""Read frames by number with PyAV, where decord cannot be used.
 
 PyAV rather than OpenCV, which vLLM installs: OpenCV 5.0 silently turns interlaced video into garbage, and reads no AV1.
 On every healthy clip tried, PyAV's frames equal decord's bit for bit.
@@ -27,9 +27,10 @@ class _BrokenPacket(Exception):
 
 
 class PyAVReader:
-    """Decodes the needed segments of long videos with consistent times, and all of any other.
+    """Decodes segments of long videos, and the whole of others.
 
-    The frames are the same either way. Packets that cannot be decoded are skipped, as players do.
+    Segments need consistent times. The frames are the same either way. Packets that cannot be decoded are skipped, as
+    players do.
 
     Args:
         path: absolute path of a file.
@@ -58,7 +59,10 @@ class PyAVReader:
             raise DecodeError("no frame size")
 
     def has_frame_at(self, seconds: float) -> bool:
-        """Return whether the video lasts that long; seeks, and decodes from a key frame."""
+        """Return whether the video lasts that long.
+
+        Costs a seek, and decoding from a key frame.
+        """
         with open_video(self._path, self._threads) as stream:
             stream.container.seek(int(seconds * av.time_base))
             stream.thread_type = _WITHIN_A_FRAME
@@ -95,7 +99,10 @@ class PyAVReader:
             raise Miscount from None
 
     def _decode_all(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-        """Decode from the first frame to the last, or to the last wanted one once the frames are counted."""
+        """Decode the video from its first frame.
+
+        Stops at the last wanted frame if the frames have been counted before, else at the end.
+        """
         left, seen = deque(wanted), 0
         try:
             with open_video(self._path, self._threads) as stream:

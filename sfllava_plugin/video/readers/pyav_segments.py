@@ -1,4 +1,4 @@
-"""Decode only the segments of a video that hold the wanted frames, with PyAV.
+"""Decode only those segments of a video that hold wanted frames.
 
 That is fast in long videos. Packets between the segments are read but not decoded: a seek would be little faster, and
 relies on the container's index, which may be wrong or missing.
@@ -30,7 +30,10 @@ class IndexMismatch(Exception):
 
 
 def index_packets(stream: av.VideoStream) -> PacketIndex | None:
-    """Read all packets of a newly opened stream; None where frames cannot be numbered by them."""
+    """Index the packets of a newly opened stream.
+
+    None where they do not number the frames.
+    """
     container = stream.container
     if stream.codec_context.codec.canonical_name not in _CODECS or container.format.name not in _CONTAINERS:
         return None
@@ -54,9 +57,9 @@ def _index_entries(demuxed: Iterable[av.Packet | None]) -> Iterator[Packet]:
 
 
 def plan(index: PacketIndex, wanted: Sequence[int]) -> list[Segment] | None:
-    """Return the segments with the frames numbered `wanted`, the first and the last.
+    """Return the segments to decode, or None if they save too little.
 
-    None if decoding only these would save too little.
+    They hold the frames numbered `wanted`, the first and the last.
     """
     segments = index.segments(sorted({0, *wanted, len(index) - 1}))
     packets_decoded = sum(segment.last + 1 - segment.first for segment in segments)
@@ -66,7 +69,7 @@ def plan(index: PacketIndex, wanted: Sequence[int]) -> list[Segment] | None:
 def decode(
     stream: av.VideoStream, index: PacketIndex, segments: Iterable[Segment]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield the wanted frames of the segments, with their numbers, from a newly opened stream.
+    """Yield the wanted frames and their numbers from a newly opened stream.
 
     Raises:
         IndexMismatch: a frame is missing, broken, or not the expected one.
@@ -84,7 +87,10 @@ def decode(
 def _check(
     frames: Iterable[av.VideoFrame], index: PacketIndex, segment: Segment, gaps: bool
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Yield the wanted frames of a segment. Others may be missing only with `gaps`, and never the first."""
+    """Yield the wanted frames of a segment.
+
+    Other frames may be missing only with `gaps`, and never the first.
+    """
     left, due = deque(segment.wanted), segment.start
     for frame in frames:
         number = index.number_at(frame.pts)
@@ -105,7 +111,7 @@ def _check(
 
 
 def _decode_alone(stream: av.VideoStream, run: Iterable[av.Packet | None], segment: Segment) -> Iterator[av.VideoFrame]:
-    """Decode the packets of a segment, leaving out some frames that are neither wanted nor referred to."""
+    """Decode a segment, skipping frames that are neither wanted nor referred to."""
     decoder = stream.codec_context
     decoder.flush_buffers()
     needed = {segment.first, *segment.holding}
@@ -120,5 +126,8 @@ def _decode_alone(stream: av.VideoStream, run: Iterable[av.Packet | None], segme
 
 
 def _can_skip(stream: av.VideoStream) -> bool:
-    """Return whether the decoder can skip frames that no other refers to; HEVC packets mark these unreliably."""
+    """Return whether the decoder can skip frames that no other needs.
+
+    HEVC packets mark these unreliably.
+    """
     return stream.codec_context.codec.canonical_name == "h264"

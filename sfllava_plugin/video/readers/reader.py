@@ -26,7 +26,7 @@ class Reader(Protocol):
     fps: float
 
     def frames(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        """Decode the frames with these rising numbers: RGB uint8 [H, W, 3] each.
+        """Decode the frames numbered `wanted` (rising): RGB, uint8 [H, W, 3].
 
         Raises:
             DecodeError: this reader cannot deliver them; another one may.
@@ -35,5 +35,5 @@ class Reader(Protocol):
 
 
 def sane_fps(fps: float) -> float:
-    """Return the frame rate that a header claims; 0.0 if it makes no sense."""
+    """Return the frame rate, or 0.0 if it makes no sense."""
     return float(fps) if math.isfinite(fps) and fps > 0 else 0.0

@@ -33,15 +33,16 @@ def web(made):
 
 @pytest.fixture(scope="package")
 def scratch(tmp_path_factory):
-    """A folder for the server's log, its limits, and the files that break its workers."""
+    """A folder for the server's log, limits and worker-breaking files."""
     return tmp_path_factory.mktemp("server")
 
 
 @pytest.fixture(scope="package")
 def server(made, scratch):
-    """The address of a server that may read the inputs and fetch from one domain.
+    """The address of the server.
 
-    Its clients may choose how videos are read. It has one worker, which is never slow.
+    It may read the inputs and fetch from one domain, and its clients may choose how videos are read. It has one worker,
+    for which no video is slow.
     """
     arguments = ["--allowed-local-media-path", str(made), "--allowed-media-domains", "127.0.0.1"]
     arguments += ["--trust-request-mm-kwargs", "--enable-log-requests"]
@@ -57,7 +58,7 @@ def server(made, scratch):
 
 @pytest.fixture
 def post(server):
-    """post(body): the response to a chat completion; a body of bytes is sent as it is."""
+    """post(body): the response to a chat completion; bytes are sent unchanged."""
 
     def send(body):
         # json.dumps, because httpx cannot send half a surrogate pair.
@@ -70,7 +71,7 @@ def post(server):
 
 @pytest.fixture
 def chat(post, good):
-    """chat(video's URL, ...): the response; other keywords go into the body of the request."""
+    """chat(video's URL, ...): the response; other keywords go into the body."""
 
     def ask(url, question=good.question, max_tokens=24, **more):
         content = [{"type": "video_url", "video_url": {"url": url}}, {"type": "text", "text": question}]

@@ -9,7 +9,7 @@ def text_of(response) -> str:
 
 
 def check_refused(response, words, made, one_line=True) -> None:
-    """Check for a 4xx whose message has these words, and reveals nothing of the server."""
+    """Check for a 4xx with these words, revealing nothing of the server."""
     assert 400 <= response.status_code < 500, response.text
     error = response.json()["error"]["message"]
     assert re.search(words, error), error

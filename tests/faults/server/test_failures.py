@@ -1,4 +1,7 @@
-"""Failures of the server itself: a bug is a 500, anything that may pass is a 503 with Retry-After."""
+"""Failures of the server itself.
+
+A bug is a 500, and a temporary failure a 503 with Retry-After.
+"""
 
 import re
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -23,7 +26,7 @@ def server_and_workers():
 
 @pytest.fixture
 def break_workers(scratch):
-    """break_workers(how): replace the workers by broken ones, as SITECUSTOMIZE in conftest.py breaks them."""
+    """break_workers(how): replace the workers by broken ones (SITECUSTOMIZE in conftest.py)."""
     flags = []
 
     def replace(how):

@@ -1,4 +1,7 @@
-"""Videos and URLs of every kind: each bad one is a 4xx with a one-line message, and the server keeps working."""
+"""Videos, questions and URLs of every kind.
+
+Each bad one is a 4xx with a one-line message, and the server keeps working.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Bad requests about a good video: each is a 4xx, and the server keeps working."""
+"""Bad requests about a good video.
+
+Each is a 4xx with a one-line message, and the server keeps working.
+"""
 
 import httpx
 import pytest
