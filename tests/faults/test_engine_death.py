@@ -1,6 +1,6 @@
-"""Engines that do not start, or die, in processes of their own.
+"""Engines that fail to start, or die.
 
-As on a GPU. Either is reported in one line, and no answer is lost.
+They run in a process of their own, as on a GPU. Either failure is reported in one line, and no answer is lost.
 """
 
 import json

@@ -30,7 +30,7 @@ from tests.videos import (
     write_avi,
 )
 
-# -- wrong frame counts ------------------------------------------------------------------------
+# -- wrong frame counts -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
