@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: written aside and renamed."""
+"""Atomic writes: write a temporary file, then rename it."""
 
 import secrets
 from collections.abc import Iterator
@@ -8,19 +8,21 @@ from typing import IO
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside ``path`` that takes its place when the block ends, and is gone if the block fails.
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file that replaces ``path`` when the block ends.
+
+    If the block fails, the temporary file is deleted and ``path`` stays as it was.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    # Not a temporary file of the library's: the rights are those that the user's umask gives.
-    aside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    with aside.open("xb") as file:
+    # Not tempfile, which creates files with mode 0600: here the user's umask applies.
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    with temporary.open("xb") as file:
         try:
             yield file
             file.flush()
-            aside.replace(path)
+            temporary.replace(path)
         except BaseException:
-            aside.unlink()
+            temporary.unlink()
             raise

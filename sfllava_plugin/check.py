@@ -44,14 +44,14 @@ def findings() -> list[Finding]:
 
 
 def decoders() -> Finding:
-    """Whether videos can be decoded, and what a decoder that was taken over could do."""
+    """Check that videos can be decoded, and what a decoder that was taken over could do."""
     from sfllava_plugin.video import isolated
 
     try:
-        abilities = isolated.abilities()
+        gaps = isolated.sandbox_gaps()
     except DecoderFault as fault:
         return Finding("decoders", "do not start", False, str(fault))
-    return Finding("decoders", f"confined, but can {'; '.join(abilities)}" if abilities else "confined")
+    return Finding("decoders", f"confined, but can {'; '.join(gaps)}" if gaps else "confined")
 
 
 def _vllm() -> list[Finding]:

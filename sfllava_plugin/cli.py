@@ -127,7 +127,7 @@ def batch(
             return _engine_half("offline.replicas").answer_on_ray(
                 rows, model, arguments, address=ray, replicas=replicas
             )
-        return _engine_half("offline.batch_rows").answer_here(rows, model, arguments)
+        return _engine_half("offline.replicas").answer_here(rows, model, arguments)
 
     def describe():
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)

@@ -216,7 +216,7 @@ def test_without_vllm_models_and_prepare_work(without_vllm):
 
 
 def test_without_vllm_asking_says_what_to_install(without_vllm):
-    install = "pip install '.[cuda]' or pip install '.[cpu]' in the folder of sfllava_plugin's source"
+    install = "pip install '.[cuda]' or pip install '.[cpu]' in the sfllava_plugin source folder"
     assert without_vllm["ask"] == [2, "", f"sfllava: vllm is not installed: {install}\n"]
     code, out, _ = without_vllm["check"]
     assert code == 1

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from sfllava_plugin._atomic import written_aside
+from sfllava_plugin._atomic import atomic_write
 from sfllava_plugin.batch.files import RESUMABLE, BatchError, Id, Row, dump
 from sfllava_plugin.provenance import key_of, video_identity
 
@@ -138,8 +138,8 @@ class Results:
     def finish(self) -> None:
         """Write OUT in the order of the questions; replace OUT.part by OUT.keys."""
         with self._writing():
-            # The answers are renamed first: a crash in between leaves keys that are too old, never too new.
-            with written_aside(self._key_file) as keys, written_aside(self._out) as out:
+            # The answers are renamed first: after a crash between the two, keys are too old, and never too new.
+            with atomic_write(self._key_file) as keys, atomic_write(self._out) as out:
                 for row in self._rows:
                     self._file.seek(self._places[row.id])
                     kept = json.loads(self._file.readline())

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from sfllava_plugin._atomic import written_aside
+from sfllava_plugin._atomic import atomic_write
 from sfllava_plugin.provenance import key_of
 
 
@@ -36,7 +36,7 @@ class Journal:
             for part in sorted(self._folder.glob("*.jsonl")):
                 self._read(part)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with written_aside(self._folder / "run.json") as file:
+            with atomic_write(self._folder / "run.json") as file:
                 file.write(json.dumps(run, indent=2, default=str).encode() + b"\n")
             self._file = self._opened(self._folder / f"{rank}.jsonl")
         except OSError as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sfllava_plugin._atomic import written_aside
+from sfllava_plugin._atomic import atomic_write
 
 
 def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
@@ -20,7 +20,7 @@ def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str
         OSError: something cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with written_aside(folder / "run.json") as file:
+    with atomic_write(folder / "run.json") as file:
         file.write(json.dumps(run, indent=2, default=str).encode() + b"\n")
     for task, of_task in rows.items():
         name = f"{task}.jsonl" if rank == 0 else f"{task}.{rank}.jsonl"

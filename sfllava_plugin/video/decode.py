@@ -1,11 +1,10 @@
-"""Which frames of a video the model sees, and reading them: uint8 [T, S, S, 3].
+"""Decode a video file or a folder of images in this process.
 
-Frames are taken evenly over the whole video and resized to squares, as in the evaluation of
-SlowFast-LLaVA (arXiv 2407.15841). Knows videos as files and as folders of images; decoding itself is in
-decord_reader.py and pyav_reader.py, the resize in resize.py. Does not know where videos come from (fetching is the
-server's business), how pixels are normalised, which frames are slow or fast, or any model.
+Frames are sampled evenly over the whole video and resized to squares, as in the evaluation of SlowFast-LLaVA (arXiv
+2407.15841). readers/ decodes and resize.py resizes; fetching, normalisation and the choice of slow and fast frames are
+done elsewhere.
 
-What is read here may take the process down with it; decoding.py reads videos that nobody vouches for.
+A malformed file may kill this process or take it over: isolated.py is for untrusted videos.
 """
 
 import os
@@ -27,32 +26,34 @@ from sfllava_plugin.video.readers.reader import Reader
 from sfllava_plugin.video.resize import resize_all
 from sfllava_plugin.video.sampling import sample_indices
 
-# What a file is told apart by.
-_HEAD = 1024
+# Bytes read to recognise the file type.
+_HEAD_BYTES = 1024
 
 _IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-# Named because PIL goes by content, and some of what it opens runs other programs (EPS).
+# An allow-list: PIL goes by content, and runs other programs for some formats (EPS).
 _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def decode(
     source: str | os.PathLike, *, num_frames: int, image_size: int, limits: Limits = DEFAULTS, name: str | None = None
 ) -> Video:
-    """Samples, decodes and resizes one video.
+    """Sample, decode and resize one video.
 
-    Frame counts in headers are not trusted: the frames are those that sampling what really decodes
-    gives.
+    Frame counts in headers are not trusted: indices refer to the frames that really decode.
 
     Args:
-        source: path of a video file, or of a folder of images (sorted by name, one frame each, other
-            files passed over).
+        source: path of a video file, or of a folder of images. These are sorted by name, one frame each; other files
+            are skipped.
         num_frames: frames wanted, 1 to `limits.frames`. A shorter video yields fewer.
         image_size: S, the side of the frames in pixels.
-        limits: what is refused before it is decoded.
-        name: what errors call the video; by default its path.
+        limits: checked before anything is decoded.
+        name: the name used in error messages; by default the path.
+
+    Returns:
+        Frames of uint8 [T, S, S, 3] and where they come from.
 
     Raises:
-        VideoError: nothing readable, beyond a limit, or numbers out of range.
+        VideoError: the video cannot be read or exceeds a limit, or a number is out of range.
     """
     path = os.fsdecode(source)
     name = name or printable(path)
@@ -66,8 +67,8 @@ def decode(
 
 
 def _check_file(path: str, name: str, limits: Limits) -> None:
-    """Refuses what need not be shown to a decoder."""
-    status, head = _look_at(path, name)
+    """Refuse files that no decoder needs to see."""
+    status, head = _stat_and_head(path, name)
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{name} is neither a file nor a folder; give a video file")
     if status.st_size > limits.file_bytes:
@@ -79,20 +80,23 @@ def _check_file(path: str, name: str, limits: Limits) -> None:
         raise VideoError(f"{name} is text or audio, not a video; give a video file")
 
 
-def _look_at(path: str, name: str) -> tuple[os.stat_result, bytes]:
-    """What a path is, and how it begins if it is a file: nothing else is opened, for that may wait for ever."""
+def _stat_and_head(path: str, name: str) -> tuple[os.stat_result, bytes]:
+    """Return a path's status, and the first bytes of a regular file.
+
+    Nothing else is opened: opening a pipe may block for ever.
+    """
     try:
         status, head = os.stat(path), b""
         if stat.S_ISREG(status.st_mode):
             with open(path, "rb") as file:
-                head = file.read(_HEAD)
+                head = file.read(_HEAD_BYTES)
         return status, head
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError(f"{name} does not exist; check the path") from None
     except OSError as error:
-        raise VideoError(f"{name} cannot be opened: {error.strerror}; check the path and its rights") from None
-    except ValueError:  # a zero byte, which no path has
-        raise VideoError(f"{name} is no path; check it") from None
+        raise VideoError(f"{name} cannot be opened: {error.strerror}; check the path and its permissions") from None
+    except ValueError:  # a zero byte
+        raise VideoError(f"{name} is not a valid path; check it") from None
 
 
 def _check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
@@ -103,15 +107,16 @@ def _check_pixels(width: int, height: int, name: str, limits: Limits) -> None:
 
 def _check_duration(reader: PyAVReader, name: str, limits: Limits) -> None:
     seconds = reader.count / reader.fps if reader.fps else 0
-    # A header that claims too much may be wrong.
+    # The header may claim too much, so look for a frame at the limit.
     if seconds > limits.duration_seconds and reader.has_frame_at(limits.duration_seconds):
         limit = f"the limit is {limits.duration_seconds:.0f}"
-        raise VideoError(f"{name} lasts {seconds:.0f} seconds, {limit}; give a part of it")
+        raise VideoError(f"{name} lasts {seconds:.0f} seconds, {limit}; give a shorter part of it")
 
 
 def _read_file(path: str, name: str, num_frames: int, image_size: int, limits: Limits) -> Video:
     try:
-        # PyAV opens it even for decord: that takes milliseconds, and decord tells no frame size before it decodes.
+        # PyAV opens the file even if decord decodes it. That takes milliseconds, and decord reports no frame size
+        # before it decodes.
         pyav = PyAVReader(path)
         _check_pixels(pyav.width, pyav.height, name, limits)
         _check_duration(pyav, name, limits)
@@ -121,7 +126,7 @@ def _read_file(path: str, name: str, num_frames: int, image_size: int, limits: L
             return _sample(pyav, name, num_frames, image_size)
     except DecodeError:
         raise VideoError(
-            f"{name}: no video frame can be decoded; check that it is a whole video file, or "
+            f"{name}: no video frame can be decoded; check that the file is complete, or "
             "convert it (ffmpeg -i VIDEO -c:v libx264 NEW.mp4)"
         ) from None
 
@@ -131,7 +136,7 @@ def _sample(reader: Reader, name: str, num_frames: int, image_size: int) -> Vide
         indices = sample_indices(reader.count, num_frames)
         try:
             frames = _assemble(reader.frames, indices, image_size, name)
-        except Miscount:  # a few times at most: each leaves one thing less to be wrong about
+        except Miscount:  # a few times at most: each one settles an assumption
             continue
         return Video(frames, tuple(indices), reader.count, reader.fps, reader.name)
     raise DecodeError("no frame")
@@ -141,13 +146,13 @@ def _read_folder(path: str, name: str, num_frames: int, image_size: int, limits:
     try:
         files = sorted(entry for entry in os.listdir(path) if _is_image_name(entry))
     except OSError as error:
-        raise VideoError(f"{name} cannot be opened: {error.strerror}; check its rights") from None
+        raise VideoError(f"{name} cannot be opened: {error.strerror}; check its permissions") from None
     if not files:
         raise VideoError(f"{name} is a folder without images; give a video, or a folder of frames")
     indices = sample_indices(len(files), num_frames)
 
     def open_files(wanted: list[int]) -> list[Callable[[], Image.Image]]:
-        # Called in the threads that resize.
+        # The resize threads call these.
         return [partial(_open_image, Path(path, files[index]), limits) for index in wanted]
 
     frames = _assemble(open_files, indices, image_size, name)
@@ -159,7 +164,7 @@ def _is_image_name(name: str) -> bool:
 
 
 def _assemble(read: Callable[[list[int]], Iterable], indices: list[int], image_size: int, name: str) -> np.ndarray:
-    """The frames numbered `indices`; a repeated one is read and resized once."""
+    """Return the frames numbered `indices`, reading and resizing repeated ones once."""
     wanted, places = np.unique(indices, return_inverse=True)
     frames = resize_all(read(wanted.tolist()), len(wanted), image_size, name)
     return frames if len(wanted) == len(indices) else frames[places]
@@ -175,5 +180,5 @@ def _open_image(path: Path, limits: Limits) -> Image.Image:
             return image.convert("RGB")
     except VideoError:
         raise
-    except Exception:  # PIL's readers raise much besides OSError
+    except Exception:  # PIL raises much besides OSError
         raise VideoError(f"{name} cannot be read as an image; replace or remove it") from None

@@ -1,26 +1,34 @@
-"""What can go wrong between a video and its frames, and whose fault it is.
+"""Errors between a video and its frames, by whose fault they are.
 
-Imports nothing: whoever reports errors tells these apart without loading a decoder.
+Imports nothing, so that reporting an error loads no decoder.
 """
 
 
 class VideoError(ValueError):
-    """A video that cannot be read as asked. The message: one line, which video, what to do."""
+    """A video cannot be read as asked.
+
+    The message is one line: which video, and what to do.
+    """
 
 
 class DecodeError(Exception):
-    """This decoder cannot deliver the frames; another may."""
+    """This reader cannot deliver the frames; another one may."""
 
 
 class Miscount(Exception):
-    """What a reader took for granted is wrong, its `count` for one; choose the frames again by what it says now."""
+    """The reader's `count` was wrong: sample again with the new one.
+
+    Also raised when another assumption of the reader turns out wrong.
+    """
 
 
 class DecoderFault(RuntimeError):
-    """The program failed to decode a video; the message names the cause.
+    """The program failed to decode a video; the video is not to blame.
+
+    The message names the cause.
 
     Attributes:
-        details: the traceback of the process that decodes, for a log.
+        details: the worker's traceback, for a log.
     """
 
     def __init__(self, message: str, details: str = ""):
@@ -29,13 +37,16 @@ class DecoderFault(RuntimeError):
 
 
 class DecoderUnavailable(DecoderFault):
-    """No decoder could be had: none starts, or the machine lacks something. Later one may."""
+    """No worker can start, or the machine lacks resources.
+
+    Trying again later may help.
+    """
 
 
 class DecodersBusy(DecoderUnavailable):
-    """Every decoder was busy for as long as a video may wait."""
+    """Every worker stayed busy for as long as the video may wait."""
 
 
 def printable(path: str) -> str:
-    """``path`` as one line of text."""
+    """Return ``path`` as one line of text."""
     return path if path.isprintable() else ascii(path)

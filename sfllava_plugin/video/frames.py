@@ -1,4 +1,4 @@
-"""The sampled frames of one video."""
+"""The result of reading a video."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Video:
 
     Attributes:
         frames: uint8 [T, S, S, 3], RGB, C-contiguous.
-        indices: T source frame numbers, rising, repeats kept.
+        indices: T source frame numbers, rising, with repeats.
         total_frames: source frames that can be decoded.
         fps: source frames per second, 0.0 when unknown.
         decoder: "decord", "pyav" or "images".

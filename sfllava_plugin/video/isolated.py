@@ -1,9 +1,9 @@
-"""Decode untrusted videos in other processes: frames.py's `read_video`, where a crash or a hang costs one video.
+"""Decode untrusted videos in worker processes.
 
-Decoders are native code. About one damaged file in 8000 makes decord loop for ever where no thread can be stopped, and
-one made for that may crash it, or take it over. So it runs in a process of its own, which can reach nothing else
-(sandbox.py), is started when it is first needed, serves many videos, and is replaced when it dies or has grown old.
-Sending 50 frames of 336 x 336 back takes 10 ms.
+A crash or a hang costs one video, not the server. Decoders are native code. About one damaged file in 8000 makes decord
+loop for ever, where no thread can be stopped, and a file made for the purpose may crash it or take it over. So it runs
+in a confined process (isolation/sandbox.py), which is started on first use, serves many videos, and is replaced when it
+dies or has served enough. Sending 50 frames of 336 x 336 back takes 10 ms.
 """
 
 import concurrent.futures.thread  # noqa: F401 (see the last line)
@@ -18,9 +18,9 @@ from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecoderUnavailable, VideoError, printable
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.pool import Pool
-from sfllava_plugin.video.isolation.worker_process import Decoder
+from sfllava_plugin.video.isolation.worker_process import WorkerProcess
 
-__all__ = ["abilities", "read_video", "stop"]
+__all__ = ["read_video", "sandbox_gaps", "stop"]
 
 
 def read_video(
@@ -29,18 +29,25 @@ def read_video(
     num_frames: int,
     image_size: int,
     limits: Limits = DEFAULTS,
-    may_be_refused: bool = False,
+    fail_when_busy: bool = False,
 ) -> Video:
-    """Samples, decodes and resizes one video in another process; waits while all of them are busy.
+    """Sample, decode and resize one video in a worker process.
+
+    Blocks until a worker is free.
 
     Args:
         source: path of a video file or of a folder of images, or the bytes of a video file.
-        num_frames, image_size, limits: as in `video.decode.decode`; time and memory are limited here, too.
-        may_be_refused: wait no longer than `wait_seconds`, and leave a decoder to others after `quick_seconds`.
+        num_frames, image_size: as in `video.decode.decode`.
+        limits: as in `video.decode.decode`; those on time and memory apply too.
+        fail_when_busy: for servers. Wait no longer than `wait_seconds`, and treat the video as slow after
+            `quick_seconds` (isolation/pool.py).
+
+    Returns:
+        Frames of uint8 [T, S, S, 3] and where they come from.
 
     Raises:
-        VideoError: as `video.decode.decode`; or the video took too long, or it crashed the decoder.
-        DecoderFault: it was not decoded, and that is not the video's fault.
+        VideoError: as `video.decode.decode`; or the video took too long, or crashed the decoder.
+        DecoderFault: the video was not decoded, and is not to blame.
     """
     path = None if isinstance(source, (bytes, bytearray, memoryview)) else os.fsdecode(source)
     if path is None and len(source) > limits.file_bytes:
@@ -53,27 +60,29 @@ def read_video(
         "limits": limits.model_dump(),
     }
     with _file_of(source) if path is None else contextlib.nullcontext((os.path.abspath(path), None)) as (place, file):
-        return _pool.decode(request | {"path": place}, file, limits, may_be_refused=may_be_refused)
+        return _pool.decode(request | {"path": place}, file, limits, fail_when_busy=fail_when_busy)
 
 
 def stop(threads: Iterable[threading.Thread]) -> None:
-    """End the processes that decode for these threads, which then read no more videos."""
+    """Kill the workers of these threads, which can read no more videos."""
     _pool.stop(threads)
 
 
-def abilities() -> list[str]:
-    """What a process that decodes for a server can do here and should not (sandbox.py), in words."""
-    decoder = Decoder(all_files=False)
-    decoder.end()
-    return decoder.abilities
+def sandbox_gaps() -> list[str]:
+    """Return what the sandbox of a worker fails to prevent, in words."""
+    worker = WorkerProcess(all_files=False)
+    worker.end()
+    return worker.gaps
 
 
 @contextmanager
 def _file_of(data: bytes) -> Iterator[tuple[str | None, int | None]]:
-    """A file with ``data``: an open one in memory where the system has such, else the path of a temporary one.
+    """Yield the path or the descriptor of a file with ``data``.
 
-    decord can read bytes itself, and kills the process doing it when a video is cut short. An open file on disk would
-    not do: on macOS all who open it by its number read on from where the last one stopped.
+    (None, descriptor) of a file in memory where the system has such files, else (path, None) of a temporary one.
+
+    decord can read bytes itself, but kills the process when a video is cut short. The descriptor of a file on disk
+    would not do: on macOS, everyone who opens it by number shares one read position.
     """
     with contextlib.ExitStack() as closing:
         try:
@@ -85,21 +94,21 @@ def _file_of(data: bytes) -> Iterator[tuple[str | None, int | None]]:
             while view:
                 view = view[file.write(view) :]
         except OSError as error:
-            raise DecoderUnavailable(f"the video cannot be handed to a decoder: {error.strerror}") from error
+            raise DecoderUnavailable(f"cannot hand the video to a decoder: {error.strerror}") from error
         yield (None, file.fileno()) if in_memory else (file.name, None)
 
 
 _pool = Pool()
 
 
-def _start_anew() -> None:
-    """In a forked copy of this process: the processes answer the original."""
+def _replace_pool() -> None:
+    """Give a forked copy of this process a pool of its own."""
     global _pool
-    _pool.forget()
+    _pool.abandon()
     _pool = Pool()
 
 
-os.register_at_fork(after_in_child=_start_anew)
-# When a program ends, the interpreter first waits for the threads of executors, and those for what they read. Only
-# functions that are registered where concurrent.futures registers its own, and after it, come before.
+os.register_at_fork(after_in_child=_replace_pool)
+# When a program ends, the interpreter first joins the threads of executors, and these may be reading videos. Only
+# functions registered where concurrent.futures registers its own, and after it, run before that.
 threading._register_atexit(lambda: _pool.stop_all())

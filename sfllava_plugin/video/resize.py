@@ -1,7 +1,4 @@
-"""Resizing frames to squares, as the evaluation of SlowFast-LLaVA does: uint8 [T, S, S, 3].
-
-Does not know where frames come from, and nothing of models.
-"""
+"""Resize frames to squares, as the evaluation of SlowFast-LLaVA does."""
 
 import os
 from collections import deque
@@ -13,64 +10,68 @@ from PIL import Image
 
 from sfllava_plugin.video.errors import VideoError
 
-# Decoded frames that wait for the resize, at most: bounds the memory that 4K video takes.
-_BYTES_WAITING = 64 * 2**20
+# Decoded frames queued for resizing: bounds the memory that 4K video takes.
+_BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
 
 def resize_frames(frames, image_size: int) -> np.ndarray:
-    """Frames as RGB squares: aspect ratio ignored, PIL bicubic. Those already S x S do not change.
+    """Resize frames to RGB squares with PIL's bicubic filter.
+
+    The aspect ratio is ignored.
 
     Args:
-        frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3],
-            [H, W, 4] (alpha is dropped) or [H, W], of any sizes. They become RGB before the resize.
+        frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3], [H, W, 4] (alpha is
+            dropped) or [H, W], of any size. They are converted to RGB before the resize.
         image_size: S, the side of the frames in pixels.
 
     Returns:
-        uint8 [T, S, S, 3]; an array that is so already is returned itself, not a copy.
+        uint8 [T, S, S, 3]. Frames that are S x S already are unchanged, and an array of this kind is not copied.
 
     Raises:
-        VideoError: no frame, one that is not a uint8 image, or S below 1.
+        VideoError: there is no frame, one is not a uint8 image, or S is below 1.
     """
     if _is_resized(frames, image_size):
         return frames
     for frame in frames:
         if isinstance(frame, Image.Image):
-            frame.load()  # here, because two threads must not load one image
+            frame.load()  # now: two threads must not load the same image
     return resize_all(frames, len(frames), image_size, "the frames")
 
 
 def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
-    """`resize_frames` for frames that are still being read: in threads (PIL lets go of the GIL), while the next come.
+    """Resize frames in threads while the next ones are read.
+
+    PIL releases the GIL.
 
     Args:
-        frames: `count` frames, or functions that open one; these are called in the threads.
-        name: what errors call them.
+        frames: `count` frames, or functions that open one and are called in the threads.
+        name: the name used in error messages.
 
     Raises:
-        VideoError: as above, and what the functions raise.
+        VideoError: as `resize_frames`. Errors of the functions pass through.
     """
     if count < 1 or image_size < 1:
         raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
     resized = np.empty((count, image_size, image_size, 3), np.uint8)
-    waiting: deque[tuple[Future, int]] = deque()
+    queued: deque[tuple[Future, int]] = deque()
     held = 0
     with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
         for position, frame in enumerate(frames):
             size = getattr(frame, "nbytes", 0)
-            waiting.append((pool.submit(_resize_into, resized[position], frame), size))
+            queued.append((pool.submit(_resize_into, resized[position], frame), size))
             held += size
-            while held > _BYTES_WAITING:
-                oldest, size = waiting.popleft()
+            while held > _BYTES_QUEUED:
+                oldest, size = queued.popleft()
                 oldest.result()
                 held -= size
-        for future, _ in waiting:
+        for future, _ in queued:
             future.result()
     return resized
 
 
 def _is_resized(frames, image_size: int) -> bool:
-    """Whether there is nothing to do, and the array can go on to torch: it takes no others without a copy."""
+    """Return whether torch can take the array without resize or copy."""
     return (
         isinstance(frames, np.ndarray)
         and frames.dtype == np.uint8

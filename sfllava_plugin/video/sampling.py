@@ -1,13 +1,13 @@
-"""Which frames of a video the model sees."""
+"""Choose the frames of a video that the model sees."""
 
 from sfllava_plugin.video.errors import VideoError
 
 
 def sample_indices(total_frames: int, num_frames: int) -> list[int]:
-    """Source frames to show: the middles of min(total_frames, num_frames) equal parts of the video.
+    """Return the middles of min(total_frames, num_frames) equal parts of a video.
 
-    The arithmetic, rounding half to even included, is that of the program released with arXiv
-    2407.15841. Frames repeat in very short videos: sample_indices(2, 50) is [0, 0].
+    The arithmetic, including rounding half to even, is that of the program released with SlowFast-LLaVA (arXiv
+    2407.15841). Very short videos repeat frames: sample_indices(2, 50) is [0, 0].
 
     Raises:
         VideoError: either number is below 1.

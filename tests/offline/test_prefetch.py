@@ -71,13 +71,13 @@ import pytest
 
 from sfllava_plugin.engine.offline.prefetch import Prefetcher
 from sfllava_plugin.limits import Limits
-from tests.decoder_programs import processes
+from tests.workers import worker_processes
 
 def read(path):
     return isolated.read_video(path, num_frames=1, image_size=8, limits=Limits(decode_seconds=10**6))
 
 read(sys.argv[1])
-[process] = processes()
+[process] = worker_processes()
 process.suspend()
 {leave}
 """

@@ -1,4 +1,4 @@
-"""frames.py and its two readers on videos whose headers lie, and on what is no video."""
+"""Videos with wrong headers, and files that are not videos."""
 
 import os
 import struct
@@ -30,7 +30,7 @@ from tests.videos import (
     write_avi,
 )
 
-# -- frame counts that are wrong ----------------------------------------------------------------
+# -- wrong frame counts -------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def long_clip(tmp_path_factory) -> bytes:
 
 
 @pytest.mark.parametrize("decord_missing", [False, True])
-def test_cut_mp4_is_sampled_from_the_frames_that_decode(bikes, tmp_path, monkeypatch, decord_missing):
+def test_a_cut_mp4_is_sampled_from_the_frames_that_decode(bikes, tmp_path, monkeypatch, decord_missing):
     if decord_missing:
         monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     whole = moov_to_front(bikes.read_bytes())
@@ -57,8 +57,8 @@ def test_cut_mp4_is_sampled_from_the_frames_that_decode(bikes, tmp_path, monkeyp
     check_sampled(decode(path, num_frames=8, image_size=32), left, 8, 32)
 
 
-def test_moov_to_front_alone_changes_nothing(bikes):
-    # The test above is about the cut, so what it does before cutting must be harmless.
+def test_moving_the_index_to_the_front_changes_no_frame(bikes):
+    # The test above also moves the index, which must be harmless for it to test the cut alone.
     moved = isolated.read_video(moov_to_front(bikes.read_bytes()), num_frames=8, image_size=32)
     original = decode(bikes, num_frames=8, image_size=32)
     assert moved.total_frames == 250
@@ -67,7 +67,7 @@ def test_moov_to_front_alone_changes_nothing(bikes):
 
 @pytest.mark.parametrize("claimed", [444, 7, 0, 4_000_000_000])
 @pytest.mark.parametrize("decord_missing", [False, True])
-def test_avi_header_that_lies(tmp_path, monkeypatch, claimed, decord_missing):
+def test_an_avi_header_with_a_wrong_frame_count(tmp_path, monkeypatch, claimed, decord_missing):
     if decord_missing:
         monkeypatch.setattr(decord_reader, "_decord", lambda: None)
     path = write_avi(tmp_path / "lie.avi", 30)
@@ -80,7 +80,7 @@ def test_avi_header_that_lies(tmp_path, monkeypatch, claimed, decord_missing):
     np.testing.assert_allclose(video.frames.mean((1, 2, 3)), 8 * np.array(video.indices) % 256, atol=2)
 
 
-def test_cut_avi(tmp_path):
+def test_a_cut_avi(tmp_path):
     path = write_avi(tmp_path / "cut.avi", 30)
     data = path.read_bytes()
     frame_16 = data.index(b"movi")
@@ -89,7 +89,7 @@ def test_cut_avi(tmp_path):
     path.write_bytes(data[: frame_16 + 100])
     left = decode_all(path)
     assert len(left) in (16, 17)
-    for source in (path, path.read_bytes()):  # decord, given these bytes, kills the process
+    for source in (path, path.read_bytes()):  # decord kills the process when given these bytes
         video = read_any(source, num_frames=10, image_size=16)
         assert video.indices == tuple(sample_indices(len(left), 10))
         np.testing.assert_allclose(video.frames.mean((1, 2, 3)), 8 * np.array(video.indices), atol=2)
@@ -108,13 +108,13 @@ def test_cut_avi(tmp_path):
         ("long", 0, 500, [0, 480]),
     ],
 )
-def test_trimmed_mp4_which_decord_misreads_or_never_finishes(bikes, long_clip, tmp_path, clip, first, count, keys):
+def test_trimmed_mp4s_that_decord_misreads_or_never_finishes(bikes, long_clip, tmp_path, clip, first, count, keys):
     whole, total = (bikes.read_bytes(), 250) if clip == "bikes" else (long_clip, 900)
     path = tmp_path / "trimmed.mp4"
     path.write_bytes(trim(whole, total, first, count, keys))
     shown = decode_all(path)
     assert len(shown) == count
-    # In a process of its own, because a native loop can only be ended from outside.
+    # In another process, because an endless native loop can only be ended from outside.
     script = """if True:
         import sys, numpy
         from sfllava_plugin.video.decode import decode
@@ -133,7 +133,7 @@ def test_trimmed_mp4_which_decord_misreads_or_never_finishes(bikes, long_clip, t
             np.testing.assert_array_equal(found["frames"], expected)
 
 
-# -- what cannot be read ------------------------------------------------------------------------
+# -- unreadable sources -------------------------------------------------------------------------
 
 
 def check_error(source, *words, num_frames=8, image_size=16, **limits):
@@ -146,23 +146,23 @@ def check_error(source, *words, num_frames=8, image_size=16, **limits):
         assert word in message
 
 
-def test_missing_file(tmp_path):
+def test_a_missing_file(tmp_path):
     check_error(tmp_path / "none.mp4", str(tmp_path / "none.mp4"), "does not exist")
     check_error("", "does not exist")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     check_error(tmp_path / "pipe.mp4", "pipe.mp4", "give a video file")
 
 
-def test_empty_file(tmp_path):
+def test_an_empty_file(tmp_path):
     (tmp_path / "empty.mp4").touch()
     check_error(tmp_path / "empty.mp4", "empty.mp4 is empty")
     check_error(b"", "the video is empty")
 
 
-def test_text_file(tmp_path):
+def test_a_text_file(tmp_path):
     (tmp_path / "text.mp4").write_text("<html>404 not found</html>\n" * 100)
     check_error(tmp_path / "text.mp4", "text.mp4", "not a video")
 
@@ -175,7 +175,7 @@ def test_garbage(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_mp4_cut_before_its_index(bikes, tmp_path, capfd):
+def test_an_mp4_cut_before_its_index(bikes, tmp_path, capfd):
     data = bikes.read_bytes()[:100_000]
     (tmp_path / "cut.mp4").write_bytes(data)
     check_error(tmp_path / "cut.mp4", "cut.mp4: no video frame can be decoded", "convert it")
@@ -184,21 +184,21 @@ def test_mp4_cut_before_its_index(bikes, tmp_path, capfd):
 
 
 def test_audio_only(tmp_path):
-    # A WAV file: one second of silence.
+    # A WAV file with one second of silence.
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
     body = b"WAVE" + form + struct.pack("<4sI", b"data", 16000) + bytes(16000)
     (tmp_path / "sound.wav").write_bytes(struct.pack("<4sI", b"RIFF", len(body)) + body)
     check_error(tmp_path / "sound.wav", "sound.wav: no video frame can be decoded")
 
 
-def test_audio_and_index_but_no_picture_data(bikes, tmp_path):
+def test_an_index_without_frame_data(bikes, tmp_path):
     whole = moov_to_front(bikes.read_bytes())
     (tmp_path / "head.mp4").write_bytes(whole[: whole.index(b"mdat") + 10])
     check_error(tmp_path / "head.mp4", "head.mp4: no video frame can be decoded")
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"ID3\x04\x00\x00\x00\x00\x00\x00"])
-def test_playlists_lead_nowhere(tmp_path, before):
+def test_playlists_are_refused(tmp_path, before):
     entry = str(CLIPS / "carphone_distorted.mp4").encode()
     head = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n"
     for name in ("list.mp4", "list.m3u8"):
@@ -207,26 +207,26 @@ def test_playlists_lead_nowhere(tmp_path, before):
     check_error(b"#EXTM3U\n#\x01" + head + entry, "the video is text", "not a video")
 
 
-def test_folder_without_images(tmp_path):
+def test_a_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").write_text("no frame")
     check_error(tmp_path, str(tmp_path), "folder without images")
 
 
 @pytest.mark.parametrize("wanted", [0, -1, 1025])
-def test_number_of_frames_out_of_range(bikes, wanted):
+def test_a_number_of_frames_out_of_range(bikes, wanted):
     check_error(bikes, "bikes.mp4", "1 to 1024", num_frames=wanted)
 
 
-def test_all_the_frames_that_may_be_asked_for(tmp_path):
+def test_the_most_frames_that_may_be_requested(tmp_path):
     video = decode(write_avi(tmp_path / "a.avi", 3), num_frames=1024, image_size=4)
     assert len(video.frames) == 3
 
 
-def test_image_size_zero(bikes):
+def test_an_image_size_of_zero(bikes):
     check_error(bikes, "bikes.mp4", "1 or more", image_size=0)
 
 
-def test_pixel_limit_allows_8k():
+def test_the_pixel_limit_allows_8k():
     assert 7680 * 4320 <= Limits().pixels < 8192 * 8192
 
 
@@ -243,21 +243,21 @@ def test_frames_over_the_pixel_limit(bikes, monkeypatch):
     check_error(bikes, "bikes.mp4", "640x272", "smaller", limits=less)
 
 
-def test_a_video_that_lasts_too_long(bikes):
+def test_a_video_over_the_duration_limit(bikes):
     allowed = Limits(duration_seconds=10)
     assert decode(bikes, num_frames=1, image_size=8, limits=allowed).total_frames == 250
-    check_error(bikes, "bikes.mp4 lasts 10 seconds", "a part of it", limits=Limits(duration_seconds=9.5))
+    check_error(bikes, "bikes.mp4 lasts 10 seconds", "a shorter part of it", limits=Limits(duration_seconds=9.5))
 
 
-def test_a_file_that_is_too_large(bikes):
+def test_a_file_over_the_size_limit(bikes):
     size = bikes.stat().st_size
     assert decode(bikes, num_frames=1, image_size=8, limits=Limits(file_bytes=size)).total_frames == 250
     for source, name in ((bikes, "bikes.mp4"), (bikes.read_bytes(), "the video")):
         check_error(source, f"{name} has {size} bytes, the limit is {size - 1}", limits=Limits(file_bytes=size - 1))
 
 
-def test_image_over_the_pixel_limit(tmp_path):
-    # A PNG that is nothing but a header: anything that decoded it would fail otherwise.
+def test_an_image_over_the_pixel_limit(tmp_path):
+    # A PNG without data: decoding it would fail with another error.
     head = b"IHDR" + struct.pack(">IIBBBBB", 6000, 6000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
     (tmp_path / "big.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I4s", 9, b"IDAT"))
@@ -268,11 +268,11 @@ def test_names_stay_on_one_line(tmp_path):
     check_error(tmp_path / "two\nlines.mp4", "two\\nlines.mp4", "does not exist")
 
 
-def test_unreadable_file(tmp_path, monkeypatch):
+def test_an_unreadable_file(tmp_path, monkeypatch):
     path = write_avi(tmp_path / "locked.avi", 2)
 
     def denied(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", denied)  # root may read every file, so no chmod
+    monkeypatch.setattr("builtins.open", denied)  # not chmod: root may read every file
     check_error(path, "locked.avi", "Permission denied")

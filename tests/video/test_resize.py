@@ -1,4 +1,4 @@
-"""resize.py against PIL."""
+"""Resizing against PIL."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sfllava_plugin.video.resize import resize_frames
 from tests.videos import noise, pil_squares
 
 
-def test_resize_is_pil_bicubic_whatever_the_aspect_ratio():
+def test_resize_is_pil_bicubic_and_ignores_the_aspect_ratio():
     source = noise(5)
     resized = resize_frames(source, 32)
     assert resized.shape == (5, 32, 32, 3) and resized.dtype == np.uint8
@@ -18,12 +18,12 @@ def test_resize_is_pil_bicubic_whatever_the_aspect_ratio():
     np.testing.assert_array_equal(resized, pil_squares(source, 32))
 
 
-def test_resize_leaves_squares_of_the_size_alone():
+def test_squares_of_the_right_size_do_not_change():
     source = noise(2, 32, 32)
     np.testing.assert_array_equal(resize_frames(source, 32), source)
 
 
-def test_resize_takes_frames_of_many_kinds_in_order():
+def test_frames_of_different_kinds_keep_their_order():
     gray, rgb, rgba = noise(1, channels=1)[0], noise(1)[0], noise(1, channels=4)[0]
     palette = Image.fromarray(rgb).quantize(8)
     resized = resize_frames([gray, rgb, rgba, palette, Image.fromarray(rgb)], 20)
@@ -31,7 +31,7 @@ def test_resize_takes_frames_of_many_kinds_in_order():
     np.testing.assert_array_equal(resized, expected)
 
 
-def test_conversion_to_rgb_comes_before_the_resize():
+def test_frames_become_rgb_before_the_resize():
     rgba = Image.fromarray(noise(1, channels=4)[0])
     late = np.asarray(rgba.resize((20, 20), Image.BICUBIC).convert("RGB"))
     early = np.asarray(rgba.convert("RGB").resize((20, 20), Image.BICUBIC))
@@ -39,14 +39,14 @@ def test_conversion_to_rgb_comes_before_the_resize():
     np.testing.assert_array_equal(resize_frames([rgba], 20)[0], early)
 
 
-def test_one_lazy_image_given_many_times(tmp_path):
+def test_one_lazy_image_many_times(tmp_path):
     Image.fromarray(noise(1)[0]).save(tmp_path / "a.png")
     image = Image.open(tmp_path / "a.png")
     np.testing.assert_array_equal(resize_frames([image] * 20, 20), pil_squares([noise(1)[0]] * 20, 20))
 
 
 def test_a_short_queue_changes_nothing(monkeypatch):
-    monkeypatch.setattr(resize, "_BYTES_WAITING", 1)
+    monkeypatch.setattr(resize, "_BYTES_QUEUED", 1)
     np.testing.assert_array_equal(resize_frames(noise(9), 20), pil_squares(noise(9), 20))
 
 
@@ -59,17 +59,17 @@ def test_a_short_queue_changes_nothing(monkeypatch):
         ([], "1 or more"),
     ],
 )
-def test_resize_refuses_what_is_no_image(wrong, message):
+def test_other_arrays_are_refused(wrong, message):
     with pytest.raises(VideoError, match=message):
         resize_frames(wrong, 8)
 
 
-def test_resize_refuses_size_zero():
+def test_a_size_of_zero_is_refused():
     with pytest.raises(VideoError, match="1 or more"):
         resize_frames(noise(1), 0)
 
 
-def test_frames_that_are_squares_already_are_not_copied():
+def test_an_array_of_the_right_squares_is_not_copied():
     frames = np.zeros((3, 8, 8, 3), np.uint8)
     assert resize_frames(frames, 8) is frames
     fixed = frames.copy()

@@ -1,4 +1,4 @@
-"""Turns at decoding: how many at once, who is refused, and what slow videos leave to the others."""
+"""Slots: how many, for whom, and how long attempts wait for them."""
 
 import threading
 from contextlib import ExitStack
@@ -6,56 +6,55 @@ from contextlib import ExitStack
 import pytest
 
 from sfllava_plugin.video.errors import DecodersBusy
-from sfllava_plugin.video.isolation.scheduler import Turn, Turns
+from sfllava_plugin.video.isolation.scheduler import Attempt, Scheduler
 
-QUICK = Turn(places=3, seconds=1, wait=0.05)
-SLOW = Turn(places=3, seconds=1, wait=0.05, is_slow=True)
-
-
-def wanted() -> bool:
-    return True
+QUICK = Attempt(slots=3, seconds=1, wait=0.05)
+SLOW = Attempt(slots=3, seconds=1, wait=0.05, is_slow=True)
 
 
-def test_as_many_at_once_as_there_are_places():
-    turns = Turns()
-    with ExitStack() as taken:
+def never() -> bool:
+    return False
+
+
+def test_no_more_attempts_at_once_than_slots():
+    scheduler = Scheduler()
+    with ExitStack() as held:
         for _ in range(3):
-            taken.enter_context(turns.take(QUICK, wanted))
-        with pytest.raises(DecodersBusy, match=r"busy for 0.05 seconds; try again later"), turns.take(QUICK, wanted):
+            held.enter_context(scheduler.slot(QUICK, never))
+        with pytest.raises(DecodersBusy, match=r"busy for 0.05 seconds; try again later"), scheduler.slot(QUICK, never):
             pass
-    with turns.take(QUICK, wanted):
+    with scheduler.slot(QUICK, never):
         pass
 
 
-def test_slow_ones_leave_a_place():
-    turns = Turns()
-    with turns.take(SLOW, wanted), turns.take(SLOW, wanted):
-        with pytest.raises(DecodersBusy), turns.take(SLOW, wanted):
+def test_slow_videos_leave_one_slot_free():
+    scheduler = Scheduler()
+    with scheduler.slot(SLOW, never), scheduler.slot(SLOW, never):
+        with pytest.raises(DecodersBusy), scheduler.slot(SLOW, never):
             pass
-        with turns.take(QUICK, wanted):
+        with scheduler.slot(QUICK, never):
             pass
 
 
-def test_one_place_is_enough_for_a_slow_one():
-    turns = Turns()
-    with turns.take(Turn(places=1, seconds=1, is_slow=True), wanted):
+def test_a_slow_video_may_take_the_only_slot():
+    scheduler = Scheduler()
+    with scheduler.slot(Attempt(slots=1, seconds=1, is_slow=True), never):
         pass
 
 
-def test_who_may_wait_waits_and_who_is_unwanted_does_not():
-    turns, is_wanted, done = Turns(), threading.Event(), []
-    is_wanted.set()
-    one_place = Turn(places=1, seconds=1)
+def test_a_cancelled_attempt_stops_waiting():
+    scheduler, cancelled, done = Scheduler(), threading.Event(), []
+    one_slot = Attempt(slots=1, seconds=1)
 
     def wait() -> None:
-        with turns.take(one_place, is_wanted.is_set):
-            done.append(is_wanted.is_set())
+        with scheduler.slot(one_slot, cancelled.is_set):
+            done.append(cancelled.is_set())
 
-    with turns.take(one_place, wanted):
+    with scheduler.slot(one_slot, never):
         waiting = threading.Thread(target=wait)
         waiting.start()
         assert not done
-        is_wanted.clear()
-        turns.look_again()
+        cancelled.set()
+        scheduler.wake()
         waiting.join(60)
-        assert done == [False]
+        assert done == [True]

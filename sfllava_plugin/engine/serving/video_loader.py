@@ -71,7 +71,7 @@ def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[np.ndar
         num_frames=frames,
         image_size=options.image_size,
         limits=options.limits,
-        may_be_refused=middleware.is_server(),
+        fail_when_busy=middleware.is_server(),
     )
     return video.frames, metadata(video)
 

@@ -1,7 +1,7 @@
-"""Calls of the Linux kernel that confine a process and that Python has no function for.
+"""Linux system calls that confine a process, not wrapped by Python.
 
-Each raises OSError where the kernel, the container or the platform does not have it. Which of them are used, and for
-what, is in sandbox.py.
+Each function raises OSError where the kernel, the container or the platform does not support it. sandbox.py puts them
+to use.
 """
 
 import ctypes
@@ -11,17 +11,17 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 NETWORK, USERS = 0x40000000, 0x10000000  # CLONE_NEWNET, CLONE_NEWUSER
-#: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by either of which root reads what others own.
+#: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: with either, root reads files that others own.
 _READS_ALL_FILES = 1 << 1 | 1 << 2
 _READ_SEARCH = 1 << 2
 
 _NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
-_HEADER = (ctypes.c_uint32 * 2)(0x20080522, 0)  # of capabilities: the version, and this process
+_HEADER = (ctypes.c_uint32 * 2)(0x20080522, 0)  # of capget and capset: the version, and this process
 
 # Landlock: the same numbers on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
-#: Rights to files that each version of Landlock knows, by the number of their bits.
+#: Number of file rights in each version of Landlock; later versions have _FILE_RIGHTS_NOW.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _FILE_RIGHTS_NOW = 16
 _TCP, _TCP_SINCE = 0b11, 4  # bind and connect
@@ -36,9 +36,9 @@ def _call(function: str, *arguments) -> int:
     """Call a function of the C library.
 
     Raises:
-        OSError: there is none of that name, or it failed.
+        OSError: there is no such function, or it failed.
     """
-    # An integer of the kernel's is as wide as a pointer.
+    # The kernel's integers are as wide as a pointer.
     wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
     try:
         result = getattr(ctypes.CDLL(None, use_errno=True), function)(*wide)
@@ -51,28 +51,28 @@ def _call(function: str, *arguments) -> int:
 
 
 def forbid_new_privileges() -> None:
-    """Never gain rights again, by no program either."""
+    """Give up gaining privileges, even by running a set-uid program."""
     _call("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
 
 
 def unshare(namespaces: int) -> None:
-    """Leave namespaces for new ones; a process with one thread only."""
+    """Move this process, which must have a single thread, into new namespaces."""
     _call("unshare", namespaces)
 
 
 def reads_all_files() -> bool:
-    """Whether this process may read files whatever their rights are, as root may."""
+    """Return whether this process may, like root, read all files."""
     return bool(_capabilities() & _READS_ALL_FILES)
 
 
-def drop_capabilities(but_reading: bool) -> None:
-    """Give up what root may do; ``but_reading`` keeps the right to read all files, where it is there."""
-    kept = _capabilities() & _READ_SEARCH if but_reading else 0
+def drop_capabilities(keep_reading: bool) -> None:
+    """Drop all capabilities, except that to read all files if ``keep_reading``."""
+    kept = _capabilities() & _READ_SEARCH if keep_reading else 0
     _call("capset", _HEADER, (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0))
 
 
 def _capabilities() -> int:
-    """The lower 32 of the capabilities in force."""
+    """Return the lower 32 bits of the effective capabilities."""
     sets = (ctypes.c_uint32 * 6)()
     _call("capget", _HEADER, sets)
     return sets[0]
@@ -88,9 +88,10 @@ class _Beneath(ctypes.Structure):
 
 
 def landlock(readable: Iterable[str]) -> None:
-    """Allow reading of and below the paths that are there, and nothing else: no writing, no program, no other process.
+    """Allow reading of and below the paths that exist, and nothing else.
 
-    Files in memory (memfd_create) stay open to their owner. Needs `forbid_new_privileges`.
+    Writing, running programs and reaching other processes are refused. Files in memory (memfd_create) stay accessible
+    to their owner. Call `forbid_new_privileges` first.
     """
     version = _call("syscall", _CREATE_RULESET, None, 0, 1)
     rights = (1 << _FILE_RIGHTS.get(version, _FILE_RIGHTS_NOW)) - 1
@@ -117,11 +118,13 @@ def _allow_reading(ruleset: int, path: str) -> None:
 
 
 class Refused(NamedTuple):
-    """A system call that is refused: always, or if an argument is as said.
+    """A system call to refuse, always or depending on one argument.
 
     Attributes:
-        where: the argument's number; None to refuse every call.
-        mask, value: refused where ``argument & mask == value``; without a mask, where it is not ``value``.
+        call: its name.
+        where: the position of the argument; None to refuse every call.
+        mask, value: refuse if ``argument & mask == value``; without a mask, if the argument differs from ``value``.
+        error: the error number that the caller gets.
     """
 
     call: str
@@ -141,7 +144,10 @@ class _Comparison(ctypes.Structure):
 
 
 def refuse(refused: Iterable[Refused]) -> None:
-    """Refuse system calls from now on, by libseccomp, which most Linux systems have."""
+    """Refuse system calls from now on, with libseccomp.
+
+    Most Linux systems have it.
+    """
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))

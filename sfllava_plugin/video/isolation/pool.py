@@ -1,7 +1,7 @@
-"""The processes that decode for this one.
+"""A pool of decoding workers.
 
-A video that may wait only so long (`wait_seconds`) is tried for a short time first. If that is not enough it is a slow
-one, and slow ones leave a decoder to the others: a few videos that take minutes do not stop those that take a second.
+On a server, where a video waits at most `wait_seconds`, each video is first tried for a short time. One that needs more
+is slow, and slow videos leave one worker free: a few that take minutes do not hold up those that take a second.
 """
 
 import threading
@@ -12,114 +12,113 @@ from contextlib import contextmanager
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.frames import Video
-from sfllava_plugin.video.isolation.scheduler import Turn, Turns
+from sfllava_plugin.video.isolation.scheduler import Attempt, Scheduler
 from sfllava_plugin.video.isolation.worker import CRASHES
-from sfllava_plugin.video.isolation.worker_process import Decoder, Lost
+from sfllava_plugin.video.isolation.worker_process import WorkerDied, WorkerProcess
 
 
 class Stopped(Exception):
-    """Nobody wants the video any more."""
+    """The calling thread was stopped; its video is no longer needed."""
 
 
 class Pool:
-    """Processes that wait for a video, and those that decode one."""
+    """Idle workers, and busy ones by the thread they decode for."""
 
     def __init__(self):
-        self._turns = Turns()
+        self._scheduler = Scheduler()
         self._lock = threading.Lock()
-        self._idle: list[Decoder] = []
-        self._busy: dict[threading.Thread, Decoder] = {}
+        self._idle: list[WorkerProcess] = []
+        self._busy: dict[threading.Thread, WorkerProcess] = {}
         self._stopped: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
-    def decode(self, request: dict, file: int | None, limits: Limits, *, may_be_refused: bool) -> Video:
-        """Decode a video; waits for a process.
+    def decode(self, request: dict, file: int | None, limits: Limits, *, fail_when_busy: bool) -> Video:
+        """Decode a video once a worker is free.
 
         Args:
-            file: an open file with the video; None if the request names a path.
-            may_be_refused: if it has to wait too long, or takes long while others do.
+            file: descriptor of an open file with the video; None if the request holds a path.
+            fail_when_busy: as in `isolated.read_video`.
         """
-        places, seconds = limits.decoders, limits.decode_seconds
+        slots, seconds = limits.decoders, limits.decode_seconds
         try:
-            if not may_be_refused:
-                return self._decode(request, file, Turn(places, seconds))
+            if not fail_when_busy:
+                return self._decode(request, file, Attempt(slots, seconds))
             try:
-                return self._decode(
-                    request, file, Turn(places, min(limits.quick_seconds, seconds), limits.wait_seconds)
-                )
+                quick_seconds = min(limits.quick_seconds, seconds)
+                return self._decode(request, file, Attempt(slots, quick_seconds, limits.wait_seconds))
             except TimeoutError:
-                return self._decode(request, file, Turn(places, seconds, limits.wait_seconds, is_slow=True))
+                return self._decode(request, file, Attempt(slots, seconds, limits.wait_seconds, is_slow=True))
         except TimeoutError:
             took = f"decoding took longer than {seconds:g} seconds"
             raise VideoError(f"{request['name']}: {took}; give a shorter or smaller video") from None
 
     def stop(self, threads: Iterable[threading.Thread]) -> None:
-        """End the processes that decode for these threads: nobody wants their videos any more."""
+        """Kill the workers of these threads, and cancel their waiting."""
         with self._lock:
             self._stopped.update(threads)
-            for thread, decoder in self._busy.items():
+            for thread, worker in self._busy.items():
                 if thread in self._stopped:
-                    decoder.kill()
-        self._turns.look_again()
+                    worker.kill()
+        self._scheduler.wake()
 
     def stop_all(self) -> None:
-        """End every process that decodes."""
+        """Kill every busy worker."""
         self.stop(threading.enumerate())
 
-    def forget(self) -> None:
-        """In a forked copy of this process: leave the processes to the original."""
-        for decoder in [*self._idle, *self._busy.values()]:
-            decoder.forget()
+    def abandon(self) -> None:
+        """In a forked copy of the process, leave the workers alone."""
+        for worker in [*self._idle, *self._busy.values()]:
+            worker.abandon()
 
-    def _decode(self, request: dict, file: int | None, turn: Turn) -> Video:
-        """Decode a video once it has a turn.
+    def _decode(self, request: dict, file: int | None, attempt: Attempt) -> Video:
+        """Decode a video once there is a slot for it.
 
         Raises:
-            TimeoutError: it takes longer than the turn.
+            TimeoutError: decoding takes longer than the attempt allows.
         """
-        with self._turns.take(turn, self._is_wanted):
+        with self._scheduler.slot(attempt, self._is_stopped):
             while True:
-                with self._decoder(all_files=file is None) as decoder:
-                    is_new = decoder.served == 0
+                with self._worker(all_files=file is None) as worker:
+                    is_new = worker.served == 0
                     try:
-                        result = decoder.decode(request, file, turn.seconds)
+                        result = worker.decode(request, file, attempt.seconds)
                         break
-                    except Lost:
-                        if not self._is_wanted():
+                    except WorkerDied:
+                        if self._is_stopped():
                             raise Stopped from None
-                        # What an earlier video left behind may have ended it: only a new process convicts this one.
+                        # An earlier video may have corrupted an old worker: only a new one proves this video guilty.
                         if is_new:
                             raise VideoError(CRASHES.format(name=request["name"])) from None
         if isinstance(result, Video):
             return result
         raise VideoError(result)
 
-    def _is_wanted(self) -> bool:
-        return threading.current_thread() not in self._stopped
+    def _is_stopped(self) -> bool:
+        return threading.current_thread() in self._stopped
 
     @contextmanager
-    def _decoder(self, all_files: bool) -> Iterator[Decoder]:
-        """A process for one video.
+    def _worker(self, all_files: bool) -> Iterator[WorkerProcess]:
+        """Lend a worker for one video.
 
         Raises:
-            Stopped: nobody wants the video any more.
+            Stopped: the calling thread was stopped.
         """
-        decoder = self._idle_one(all_files) or Decoder(all_files)
+        worker = self._pop_idle(all_files) or WorkerProcess(all_files)
         try:
             with self._lock:
-                self._busy[threading.current_thread()] = decoder
-            # After it can be seen: from now on it is killed when this thread is stopped.
-            if not self._is_wanted():
+                self._busy[threading.current_thread()] = worker
+            # Checked once the worker is registered, because only from then on does stop() kill it.
+            if self._is_stopped():
                 raise Stopped
-            yield decoder
+            yield worker
         finally:
             with self._lock:
                 self._busy.pop(threading.current_thread(), None)
-                if decoder.usable:
-                    self._idle.append(decoder)
-            if not decoder.usable:
-                decoder.end()
+                if worker.usable:
+                    self._idle.append(worker)
+            if not worker.usable:
+                worker.end()
 
-    def _idle_one(self, all_files: bool) -> Decoder | None:
+    def _pop_idle(self, all_files: bool) -> WorkerProcess | None:
         with self._lock:
             for place in reversed(range(len(self._idle))):
                 if self._idle[place].all_files == all_files:

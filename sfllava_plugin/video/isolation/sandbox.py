@@ -1,7 +1,7 @@
-"""Confine a process that decodes: no network, no writing, no other process, no more files than it needs.
+"""Confine a worker: no network, no writing, no other process, few files.
 
-Linux has several mechanisms, and containers refuse some of them. All are tried, since each keeps what another does not;
-`confine` returns what none of them keeps.
+Linux has several mechanisms, and containers disable some of them. All are tried, because each one covers what another
+leaves open; `confine` returns the gaps that remain.
 """
 
 import errno
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from sfllava_plugin.video.isolation import kernel
 from sfllava_plugin.video.isolation.kernel import Refused
 
-#: What a confined process can still do, in words for the operator.
+#: Gaps, in words for the operator: a confined process can still ...
 REACHES_NETWORK = "reach the network"
 WRITES_FILES = "write files"
 READS_FILES = "read the server's other files"
@@ -21,7 +21,7 @@ SEES_PROCESSES = "read the memory and environment of other processes"
 _CLONE_THREAD = 0x00010000
 
 _SOCKETS = ("socket", "connect", "bind", "listen", "io_uring_setup")
-#: They change files whatever their arguments are.
+#: These change files whatever their arguments are.
 _CHANGES = (
     *("creat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "truncate"),
     *("link", "linkat", "symlink", "symlinkat", "mknod", "mknodat", "utime", "utimes", "utimensat", "futimesat"),
@@ -33,10 +33,10 @@ _PROCESSES = (
     *("kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_open", "pidfd_getfd", "pidfd_send_signal"),
     *("shmget", "msgget", "semget", "mq_open"),
 )
-#: Parts of the kernel that no decoder needs, and in which many of its faults were found.
+#: Parts of the kernel that no decoder needs, with a long record of vulnerabilities.
 _KERNEL = ("bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key", "unshare", "setns", "mount")
 
-#: Files of the system that libraries look at when they are loaded or start threads.
+#: System files that libraries read when they are loaded or start threads.
 _SYSTEM_FILES = (
     *("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/localtime", "/sys/devices/system"),
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"),
@@ -44,27 +44,30 @@ _SYSTEM_FILES = (
 
 
 def confine(all_files: bool) -> list[str]:
-    """Confine this process for good, before it has a second thread; returns what it still can do.
+    """Confine this process for good; it must have a single thread.
 
     Args:
-        all_files: whether it may read all files that its user may; otherwise those that the program consists of.
+        all_files: let it read all files that its user may read; otherwise only those of the program.
+
+    Returns:
+        The gaps: what the process can still do.
     """
-    if not _holds(kernel.forbid_new_privileges):
+    if not _succeeds(kernel.forbid_new_privileges):
         return [REACHES_NETWORK, WRITES_FILES, READS_FILES, SEES_PROCESSES]
-    has_own_network, has_own_users = _leave_network()
-    landlocked = _holds(lambda: kernel.landlock(["/"] if all_files else _program_files()))
-    _holds(lambda: kernel.drop_capabilities(but_reading=all_files))
-    filtered = _holds(lambda: kernel.refuse(_refused()))
-    kept = {
+    has_own_network, has_own_users = _leave_namespaces()
+    landlocked = _succeeds(lambda: kernel.landlock(["/"] if all_files else _program_files()))
+    _succeeds(lambda: kernel.drop_capabilities(keep_reading=all_files))
+    filtered = _succeeds(lambda: kernel.refuse(_refused()))
+    is_prevented = {
         REACHES_NETWORK: has_own_network or filtered,
         WRITES_FILES: landlocked or filtered,
         READS_FILES: landlocked,
         SEES_PROCESSES: landlocked or has_own_users,
     }
-    return [ability for ability, is_kept in kept.items() if not is_kept]
+    return [gap for gap, prevented in is_prevented.items() if not prevented]
 
 
-def _holds(restrict: Callable[[], None]) -> bool:
+def _succeeds(restrict: Callable[[], None]) -> bool:
     try:
         restrict()
     except OSError:
@@ -72,13 +75,13 @@ def _holds(restrict: Callable[[], None]) -> bool:
     return True
 
 
-def _leave_network() -> tuple[bool, bool]:
-    """Whether this process now has a network of its own, and users of its own."""
-    if _holds(lambda: kernel.unshare(kernel.NETWORK)):
+def _leave_namespaces() -> tuple[bool, bool]:
+    """Return whether the network and the user namespace were left, in this order."""
+    if _succeeds(lambda: kernel.unshare(kernel.NETWORK)):
         return True, False
-    # Among users of its own, root could no longer read what others own.
-    own = not kernel.reads_all_files() and _holds(lambda: kernel.unshare(kernel.USERS | kernel.NETWORK))
-    return own, own
+    # In a user namespace of its own, root could no longer read files that others own.
+    left = not kernel.reads_all_files() and _succeeds(lambda: kernel.unshare(kernel.USERS | kernel.NETWORK))
+    return left, left
 
 
 def _program_files() -> list[str]:
@@ -87,13 +90,13 @@ def _program_files() -> list[str]:
 
 
 def _refused() -> Iterator[Refused]:
-    """System calls that a decoder has no use for."""
+    """Yield rules for the system calls that no decoder needs."""
     yield from map(Refused, (*_SOCKETS, *_CHANGES, *_PROCESSES, *_KERNEL))
-    # Its own signals (abort) and limits are its own business.
+    # A process may signal itself (abort) and set its own limits.
     yield Refused("tgkill", where=0, value=os.getpid())
     yield Refused("prlimit64", where=0, value=0)
     yield Refused("clone", where=0, mask=_CLONE_THREAD, value=0)
-    # The C library falls back to the calls above, whose arguments can be looked at.
+    # On ENOSYS the C library falls back to clone and openat, whose arguments a filter can check.
     yield Refused("clone3", error=errno.ENOSYS)
     yield Refused("openat2", error=errno.ENOSYS)
     for call, flags in (("open", 1), ("openat", 2)):

@@ -1,4 +1,4 @@
-"""Who may decode when: so many videos at once, and slow ones leave a place to the others."""
+"""Limit the videos decoded at once; slow ones leave a slot free."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,55 +9,55 @@ from sfllava_plugin.video.errors import DecodersBusy
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a video gets.
+class Attempt:
+    """An attempt to decode one video.
 
     Attributes:
-        places: videos that may be decoded at once.
-        seconds: to decode it.
-        wait: seconds until it must have begun; None for no bound.
-        is_slow: it is known to take long.
+        slots: videos that may be decoded at once.
+        seconds: time limit for decoding.
+        wait: time limit for getting a slot, in seconds; None for no limit.
+        is_slow: an earlier attempt ran out of time.
     """
 
-    places: int
+    slots: int
     seconds: float
     wait: float | None = None
     is_slow: bool = False
 
 
-class Turns:
-    """Counts what is being decoded."""
+class Scheduler:
+    """Counts the videos being decoded, and makes further ones wait."""
 
     def __init__(self):
         self._running, self._slow = 0, 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def take(self, turn: Turn, is_wanted: Callable[[], bool]) -> Iterator[None]:
-        """Wait for a place, and keep it; without one if the video is not wanted any more.
+    def slot(self, attempt: Attempt, is_cancelled: Callable[[], bool]) -> Iterator[None]:
+        """Hold a slot, waiting for one unless the attempt is cancelled.
 
         Raises:
-            DecodersBusy: there was none for as long as it may wait.
+            DecodersBusy: no slot became free in time.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._has_place(turn) or not is_wanted(), turn.wait):
-                raise DecodersBusy(f"all decoders were busy for {turn.wait:g} seconds; try again later")
+            if not self._changed.wait_for(lambda: self._has_slot(attempt) or is_cancelled(), attempt.wait):
+                raise DecodersBusy(f"all decoders were busy for {attempt.wait:g} seconds; try again later")
             self._running += 1
-            self._slow += turn.is_slow
+            self._slow += attempt.is_slow
         try:
             yield
         finally:
             with self._changed:
                 self._running -= 1
-                self._slow -= turn.is_slow
+                self._slow -= attempt.is_slow
                 self._changed.notify_all()
 
-    def look_again(self) -> None:
-        """Let those that wait find out whether they are wanted."""
+    def wake(self) -> None:
+        """Make waiting attempts check whether they are cancelled."""
         with self._changed:
             self._changed.notify_all()
 
-    def _has_place(self, turn: Turn) -> bool:
-        if turn.is_slow and self._slow >= max(1, turn.places - 1):
+    def _has_slot(self, attempt: Attempt) -> bool:
+        if attempt.is_slow and self._slow >= max(1, attempt.slots - 1):
             return False
-        return self._running < turn.places
+        return self._running < attempt.slots

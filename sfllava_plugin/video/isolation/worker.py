@@ -1,8 +1,8 @@
-"""Decode videos in a process of its own: `python -m sfllava_plugin.video.isolation.worker SOCKET FILES`.
+"""Decode videos for another process: `python -m sfllava_plugin.video.isolation.worker SOCKET FILES`.
 
-Requests come over the socket, a line of JSON each; a video that is no path comes as an open file with its request. The
-answer is a line of JSON, and behind it the frames' bytes. Whatever a video does to a decoder, it does it here: what it
-can take and reach is bounded, and the system ends a decoder that never comes back, even when nobody is left to do that.
+Each request is a line of JSON on the socket; a video given as bytes comes with it as an open file. The reply is a line
+of JSON followed by the bytes of the frames. Memory, files and network are restricted here, and an alarm of the kernel
+ends a decoder that hangs, even if the other process is gone.
 """
 
 import array
@@ -17,48 +17,48 @@ import traceback
 
 from sfllava_plugin.video.isolation.sandbox import confine
 
-#: Whether a process may read all files, or none but the program's.
+#: Values of FILES: the worker may read all files, or only those of the program.
 ALL_FILES, NO_FILES = "all", "none"
-#: A request is a path, a name and a few numbers.
-LONGEST_REQUEST = 64 * 1024
-#: What the other side says, too, when it finds the process gone.
+#: Enough for a path, a name and a few numbers.
+_REQUEST_BYTES = 64 * 1024
+#: Also reported by pool.py, when it finds the worker dead.
 CRASHES = "{name} crashes the decoder; convert it (ffmpeg -i VIDEO -c:v libx264 NEW.mp4)"
-TOO_MUCH = "{name} takes more memory to decode than is allowed; give a smaller version"
-#: How much later than the other side this one gives up.
+_OUT_OF_MEMORY = "{name} needs more memory to decode than the limit allows; give a smaller version"
+#: The alarm goes off this much later than the other process gives up.
 _GRACE_SECONDS = 5
-#: Errors of a program, which no video explains: readers turn what a video causes into a DecodeError.
-_FAULTS = (TypeError, AttributeError, NameError, ImportError, KeyError, AssertionError, NotImplementedError)
+#: Bugs, or a broken installation: errors caused by a video are DecodeErrors.
+_BUGS = (TypeError, AttributeError, NameError, ImportError, KeyError, AssertionError, NotImplementedError)
 
 
 def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
-    # An interrupt of the user is for the program; this process ends with the socket.
+    # Ctrl-C is meant for the program; this process ends when the socket closes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    silence = os.open(os.devnull, os.O_WRONLY)
-    # Before libraries start threads: namespaces are for a process with one.
-    abilities = confine(all_files=sys.argv[2] == ALL_FILES)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    # Before any library starts a thread: only a single-threaded process can enter a user namespace.
+    gaps = confine(all_files=sys.argv[2] == ALL_FILES)
     try:
-        # They need the decoders, and may find them missing.
+        # Here, because the decoders it imports may be missing.
         from sfllava_plugin.video.decode import decode
     except Exception as error:
-        _say(channel, _fault(error))
+        _send(channel, _fault(error))
         return
-    # Damaged videos make libraries talk; until here, what is missing was to be seen.
-    os.dup2(silence, 2)
-    _say(channel, {"abilities": abilities})
+    # Silence the decoders. Import errors above this line still reach stderr.
+    os.dup2(devnull, 2)
+    _send(channel, {"gaps": gaps})
     while request := _receive(channel):
-        _answer(channel, decode, *request)
+        _serve(channel, decode, *request)
 
 
 def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
-    """The next request and the open file that came with it, or None at the end."""
+    """Return the next request and its open file; None at the end."""
     line, files = b"", array.array("i")
     while not line.endswith(b"\n"):
-        piece, received, _, _ = socket.recv_fds(channel, LONGEST_REQUEST, 1)
+        piece, received, _, _ = socket.recv_fds(channel, _REQUEST_BYTES, 1)
         if not piece:
             return None
         line += piece
@@ -66,12 +66,12 @@ def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
     return json.loads(line), files[0] if files else None
 
 
-def _answer(channel: socket.socket, decode, request: dict, file: int | None) -> None:
+def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> None:
     from sfllava_plugin.limits import Limits
     from sfllava_plugin.video.errors import VideoError
 
     limits = Limits(**request["limits"])
-    _bound_memory(limits.decode_bytes)
+    _limit_memory(limits.decode_bytes)
     signal.alarm(math.ceil(limits.decode_seconds) + _GRACE_SECONDS)
     try:
         video = decode(
@@ -81,39 +81,42 @@ def _answer(channel: socket.socket, decode, request: dict, file: int | None) -> 
             limits=limits,
             name=request["name"],
         )
-        answer, frames = vars(video) | {"frames": len(video.frames)}, video.frames
+        reply, frames = vars(video) | {"frames": len(video.frames)}, video.frames
     except VideoError as error:
-        answer, frames = {"error": str(error)}, b""
+        reply, frames = {"error": str(error)}, b""
     except MemoryError:
-        answer, frames = {"error": TOO_MUCH.format(name=request["name"])}, b""
-    except _FAULTS as error:
-        answer, frames = _fault(error), b""
-    except Exception:  # a library's, of a kind that nobody told us
-        answer, frames = {"error": CRASHES.format(name=request["name"])}, b""
+        reply, frames = {"error": _OUT_OF_MEMORY.format(name=request["name"])}, b""
+    except _BUGS as error:
+        reply, frames = _fault(error), b""
+    except Exception:  # an undocumented error of a library
+        reply, frames = {"error": CRASHES.format(name=request["name"])}, b""
     finally:
         signal.alarm(0)
         if file is not None:
             os.close(file)
-    _say(channel, answer)
+    _send(channel, reply)
     channel.sendall(frames)
 
 
-def _bound_memory(most: int) -> None:
-    """Take ``most`` bytes at most, or what a container or a job allows if that is less."""
+def _limit_memory(most: int) -> None:
+    """Allow this process ``most`` bytes, or the hard limit if lower.
+
+    Containers and batch systems set one.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _fault(error: Exception) -> dict:
-    """An error of the program: what and where in one line, and all of it for a log."""
+    """Describe a bug in one line, with the traceback for a log."""
     [*_, last] = traceback.extract_tb(error.__traceback__)
     what = " ".join(traceback.format_exception_only(error)[-1].split())
     where = f"{os.path.basename(last.filename)}, line {last.lineno}"
     return {"fault": f"{what} ({where})", "details": "".join(traceback.format_exception(error))}
 
 
-def _say(channel: socket.socket, answer: dict) -> None:
-    channel.sendall(json.dumps(answer).encode() + b"\n")
+def _send(channel: socket.socket, reply: dict) -> None:
+    channel.sendall(json.dumps(reply).encode() + b"\n")
 
 
 if __name__ == "__main__":

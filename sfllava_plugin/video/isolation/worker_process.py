@@ -1,7 +1,4 @@
-"""One process that decodes (decoding_process.py), as the program that starts it sees it.
-
-Knows processes and what can happen to them. Does not know videos, or how many such processes there are.
-"""
+"""Start a worker (worker.py), send it requests, and end it."""
 
 import json
 import os
@@ -15,34 +12,34 @@ from sfllava_plugin.video.errors import DecoderFault, DecoderUnavailable
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.worker import ALL_FILES, NO_FILES
 
-#: Videos that one process decodes before another takes its place: what decoders leak goes with it.
-_VIDEOS_OF_A_PROCESS = 200
-#: To start one takes half a second, on a machine with much else to do far more.
+#: Videos per worker. Replacing it then frees what decoders leak.
+_VIDEOS_PER_WORKER = 200
+#: A start takes half a second, but far longer on a busy machine.
 _START_SECONDS = 120
 _SEND_SECONDS = 30
 
-#: Variables that libraries need to be found and to run; all others, with their keys and tokens, stay here.
+#: Variables that the worker needs to find and run libraries. All others, which may hold keys and tokens, are withheld.
 _VARIABLES = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "LANG", "PYTHONHOME", "PYTHONUTF8"}
-_FAMILIES = ("LC_", "OPENBLAS_", "OMP_", "MKL_", "MALLOC_", "DECORD_")
+_PREFIXES = ("LC_", "OPENBLAS_", "OMP_", "MKL_", "MALLOC_", "DECORD_")
 
 
-class Lost(Exception):
-    """The process died, or answered what it never would."""
+class WorkerDied(Exception):
+    """A worker that died, or whose reply makes no sense."""
 
 
-class Decoder:
-    """A process that decodes, and the socket to it.
+class WorkerProcess:
+    """A worker and the socket to it.
 
     Args:
-        all_files: whether it may read all files that this process may; otherwise none but its own.
+        all_files: let it read all files that this process may read; otherwise only those of the program.
 
     Attributes:
-        served: videos it was given.
-        usable: whether it can be given another.
-        abilities: what it can do all the same that a decoder should not (sandbox.py).
+        served: videos sent to it so far.
+        usable: whether it can take another video.
+        gaps: what its sandbox fails to prevent, in words (sandbox.py).
 
     Raises:
-        DecoderUnavailable: it does not start.
+        DecoderUnavailable: the worker does not start.
     """
 
     def __init__(self, all_files: bool):
@@ -50,26 +47,26 @@ class Decoder:
         try:
             self._channel, self._process = _start(ALL_FILES if all_files else NO_FILES)
         except OSError as error:
-            raise DecoderUnavailable(f"no process that decodes videos can be started: {error.strerror}") from error
-        self._answers = self._channel.makefile("rb")
+            raise DecoderUnavailable(f"cannot start a decoder process: {error.strerror}") from error
+        self._replies = self._channel.makefile("rb")
         try:
-            answer = self._answer(_START_SECONDS)
-        except (Lost, TimeoutError) as error:
+            reply = self._receive(_START_SECONDS)
+        except (WorkerDied, TimeoutError) as error:
             self.end()
-            raise DecoderUnavailable("the process that decodes videos did not start; what it said is above") from error
-        if "fault" in answer:
+            raise DecoderUnavailable("the decoder process did not start; see its error above") from error
+        if "fault" in reply:
             self.end()
-            said = f"the process that decodes videos did not start: {answer['fault']}; see sfllava check"
-            raise DecoderUnavailable(said, answer["details"])
-        self.abilities: list[str] = answer["abilities"]
+            message = f"the decoder process did not start: {reply['fault']}; run sfllava check"
+            raise DecoderUnavailable(message, reply["details"])
+        self.gaps: list[str] = reply["gaps"]
 
     def decode(self, request: dict, file: int | None, seconds: float) -> Video | str:
-        """The video, or why it cannot be read.
+        """Return the video, or the reason why it cannot be read.
 
         Raises:
-            TimeoutError: it took longer than ``seconds``.
-            Lost: the process is no more.
-            DecoderFault: the program failed, and not because of the video.
+            TimeoutError: decoding took longer than ``seconds``.
+            WorkerDied: the worker is gone.
+            DecoderFault: the worker failed, and the video is not to blame.
         """
         self.served += 1
         self.usable = False
@@ -77,51 +74,54 @@ class Decoder:
         try:
             socket.send_fds(self._channel, [json.dumps(request).encode() + b"\n"], [] if file is None else [file])
         except OSError as error:
-            raise Lost from error
-        answer = self._answer(seconds)
-        if "fault" in answer:
-            said = f"{request['name']} was not decoded, by a fault of the program and not of the video"
-            raise DecoderFault(f"{said}: {answer['fault']}; see sfllava check", answer["details"])
-        result = answer["error"] if "error" in answer else self._video(answer, request)
-        self.usable = self.served < _VIDEOS_OF_A_PROCESS
+            raise WorkerDied from error
+        reply = self._receive(seconds)
+        if "fault" in reply:
+            message = f"{request['name']} was not decoded because of a fault in the program, not in the video"
+            raise DecoderFault(f"{message}: {reply['fault']}; run sfllava check", reply["details"])
+        result = reply["error"] if "error" in reply else self._receive_video(reply, request)
+        self.usable = self.served < _VIDEOS_PER_WORKER
         return result
 
-    def _answer(self, seconds: float) -> dict:
+    def _receive(self, seconds: float) -> dict:
         self._channel.settimeout(seconds)
         try:
-            answer = json.loads(self._answers.readline())
+            return json.loads(self._replies.readline())
         except TimeoutError:
             raise
         except (OSError, ValueError) as error:
-            raise Lost from error
-        return answer
+            raise WorkerDied from error
 
-    def _video(self, answer: dict, request: dict) -> Video:
+    def _receive_video(self, reply: dict, request: dict) -> Video:
         size = request["image_size"]
-        if not 1 <= answer["frames"] <= request["num_frames"]:
-            raise Lost
-        frames = np.empty((answer["frames"], size, size, 3), np.uint8)
+        if not 1 <= reply["frames"] <= request["num_frames"]:
+            raise WorkerDied
+        frames = np.empty((reply["frames"], size, size, 3), np.uint8)
         try:
-            # It ends where the process does, whatever was announced.
-            if self._answers.readinto(frames.data.cast("B")) != frames.nbytes:
-                raise Lost
+            # A worker that dies sends fewer bytes than it announced.
+            if self._replies.readinto(frames.data.cast("B")) != frames.nbytes:
+                raise WorkerDied
         except OSError as error:
-            raise Lost from error
-        return Video(frames, tuple(answer["indices"]), answer["total_frames"], answer["fps"], answer["decoder"])
+            raise WorkerDied from error
+        return Video(frames, tuple(reply["indices"]), reply["total_frames"], reply["fps"], reply["decoder"])
 
     def kill(self) -> None:
-        """End the process; whoever waits for its answer finds it lost."""
+        """Kill the worker; a thread that waits for its reply gets WorkerDied."""
         self._process.kill()
 
     def end(self) -> None:
-        """End the process, and wait until it is gone."""
-        self._answers.close()
+        """Kill the worker, and wait until it is gone."""
+        self._replies.close()
         self._channel.close()
         self._process.kill()
         self._process.wait()
 
-    def forget(self) -> None:
-        """Close a forked copy of the socket, and nothing else: locks may be held by threads that were not copied."""
+    def abandon(self) -> None:
+        """In a forked copy of this process, close the socket only.
+
+        The worker keeps serving the original. Nothing else is closed here: its lock may be held by a thread that the
+        fork did not copy.
+        """
         if (descriptor := self._channel.detach()) >= 0:
             os.close(descriptor)
 
@@ -130,7 +130,7 @@ def _start(files: str) -> tuple[socket.socket, subprocess.Popen]:
     ours, theirs = socket.socketpair()
     with theirs:
         try:
-            # -P: the current folder is none of what it imports.
+            # -P: import nothing from the current folder.
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "sfllava_plugin.video.isolation.worker", str(theirs.fileno()), files],
                 pass_fds=[theirs.fileno()],
@@ -145,6 +145,6 @@ def _start(files: str) -> tuple[socket.socket, subprocess.Popen]:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith(_FAMILIES)}
-    # What this process imports, that one can.
+    kept = {name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith(_PREFIXES)}
+    # The worker must find what this process can import.
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}

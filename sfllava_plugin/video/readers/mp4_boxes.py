@@ -1,14 +1,17 @@
-"""The one thing about MP4 files that FFmpeg keeps to itself: whether their tracks change codec settings on the way."""
+"""Check MP4 files for changing codec settings, which FFmpeg does not report."""
 
 import os
 import struct
 
-# That of an hour of video has two or three million bytes.
-_LONGEST_INDEX = 64 * 2**20
+# The index of an hour of video has two or three million bytes.
+_MAX_INDEX_BYTES = 64 * 2**20
 
 
 def has_constant_settings(path: str) -> bool:
-    """Whether each track of an MP4 or QuickTime file has one sample description; False where that is not clear."""
+    """Return whether each track of an MP4 has one sample description.
+
+    False also where that is not clear.
+    """
     index = _index(path)
     counts, place = [], index.find(b"stsd")
     while place >= 0:
@@ -18,7 +21,10 @@ def has_constant_settings(path: str) -> bool:
 
 
 def _index(path: str) -> bytes:
-    """The content of the file's box ``moov``, or nothing."""
+    """Return the content of the file's ``moov`` box.
+
+    Empty if there is none, or it is too long.
+    """
     with open(path, "rb") as file:
         while len(head := file.read(8)) == 8:
             size, kind = struct.unpack(">I4s", head)
@@ -26,7 +32,7 @@ def _index(path: str) -> bytes:
             if size == 1:
                 (size,), read = struct.unpack(">Q", file.read(8).rjust(8, b"\0")), 16
             if kind == b"moov":
-                return file.read(size - read) if read < size <= _LONGEST_INDEX else b""
+                return file.read(size - read) if read < size <= _MAX_INDEX_BYTES else b""
             if size < read:
                 break
             file.seek(size - read, os.SEEK_CUR)

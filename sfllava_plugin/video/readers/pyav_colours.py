@@ -1,21 +1,21 @@
-"""PyAV's frames as RGB pictures: the right way up, with the colours that the video's own matrix gives.
+"""Convert PyAV's frames to RGB, upright and in the right colours.
 
-PyAV by itself takes every matrix for that of standard definition; decord does not.
+By itself PyAV assumes the colour matrix of standard definition for every video; decord uses the video's own.
 """
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-# The matrix of a frame that names none, and that of RGB, in FFmpeg's numbers (AVCOL_SPC).
+# FFmpeg's numbers (AVCOL_SPC) for a frame that names no matrix, and for RGB.
 _UNSPECIFIED, _RGB = 2, 0
 
-# Formats whose values go from 0 to 255 whatever the video says, as FFmpeg takes them: JPEG's, and gray ones.
+# FFmpeg treats these formats, JPEG's and gray ones, as full range (0 to 255), whatever the video's metadata.
 _FULL_RANGE = ("yuvj", "gray", "ya")
 
 
 def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """A frame as uint8 [H, W, 3]."""
+    """Return a frame as uint8 [H, W, 3]."""
     if frame.format.is_rgb or "pal8" in frame.format.name:
         picture = frame.to_ndarray(format="rgb24")
     else:
@@ -23,7 +23,7 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
         picture = frame.reformat(
             format="rgb24",
             src_colorspace=Colorspace.ITU601 if frame.colorspace == _UNSPECIFIED else frame.colorspace,
-            # There is none in RGB; one that is not the source's makes PyAV look at the source's.
+            # RGB has no matrix, but PyAV applies the source's only if the two differ.
             dst_colorspace=_RGB,
             src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,

@@ -1,7 +1,7 @@
-"""Frames by number out of one video file, with PyAV: where decord fails or may not be trusted.
+"""Read frames by number with PyAV, where decord cannot be used.
 
-PyAV and not OpenCV, which vLLM brings: OpenCV 5.0 makes garbage of interlaced video without a word, and reads no AV1.
-On every healthy clip tried, PyAV's frames are decord's bit for bit. Does not know which frames are wanted or why.
+PyAV rather than OpenCV, which vLLM installs: OpenCV 5.0 silently turns interlaced video into garbage, and reads no AV1.
+On every healthy clip tried, PyAV's frames equal decord's bit for bit.
 """
 
 from collections import deque
@@ -12,33 +12,35 @@ import numpy as np
 from av.codec.context import ThreadType
 
 from sfllava_plugin.video.errors import DecodeError, Miscount
-from sfllava_plugin.video.readers import pyav_passages
-from sfllava_plugin.video.readers.packet_index import Passage
+from sfllava_plugin.video.readers import pyav_segments
+from sfllava_plugin.video.readers.packet_index import Segment
 from sfllava_plugin.video.readers.pyav_colours import to_rgb
 from sfllava_plugin.video.readers.pyav_file import codecs, open_video, packets
 from sfllava_plugin.video.readers.reader import sane_fps
 
-# Threads share the work on one frame, and the frames come one after the other.
+# Threads share the work on one frame, instead of decoding several frames at once.
 _WITHIN_A_FRAME = ThreadType.SLICE
 
 
 class _BrokenPacket(Exception):
-    """A packet that cannot be decoded."""
+    """A packet cannot be decoded."""
 
 
 class PyAVReader:
-    """Reads what is needed of a long video with sound times, and all of any other: exact in every one.
+    """Decodes segments of long videos, and the whole of others.
 
-    Packets that cannot be decoded are passed over, as players do.
+    Segments need consistent times. The frames are the same either way. Packets that cannot be decoded are skipped, as
+    players do.
 
     Args:
         path: absolute path of a file.
 
     Attributes:
-        codecs: those of all tracks, by FFmpeg's names.
+        codecs: codecs of all tracks, by FFmpeg's names.
+        width, height: frame size in the header, in pixels.
 
     Raises:
-        DecodeError: there is no video in it.
+        DecodeError: the file has no video.
     """
 
     name = "pyav"
@@ -51,51 +53,56 @@ class PyAVReader:
             self.codecs = codecs(stream)
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
             self.fps = sane_fps(float(stream.average_rate or stream.guessed_rate or 0))
-            # Unknown counts are 0; any claim will do, since frames() puts it right.
+            # An unknown count is 0. Any claim will do, because frames() corrects it.
             self.count = max(1, stream.frames or round(self.fps * (stream.container.duration or 0) / av.time_base))
         if self.width < 1 or self.height < 1:
             raise DecodeError("no frame size")
 
     def has_frame_at(self, seconds: float) -> bool:
-        """Whether the video lasts that long. Costs a seek, and decoding from a key frame."""
+        """Return whether the video lasts that long.
+
+        Costs a seek, and decoding from a key frame.
+        """
         with open_video(self._path, self._threads) as stream:
             stream.container.seek(int(seconds * av.time_base))
             stream.thread_type = _WITHIN_A_FRAME
             return any(frame.time is not None and frame.time >= seconds - 1e-3 for frame in _decode(stream))
 
     def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-        """Yields the frames numbered `wanted` (rising), and checks `count`.
+        """Yield the frames numbered `wanted` (rising), and check `count`.
 
         Raises:
-            Miscount: `count` was wrong and is now right, or frames were lost that can be had; choose them again.
-            DecodeError: the second walk went otherwise than the first.
+            Miscount: `count` was wrong and has been corrected, or another way of decoding is needed; sample again.
+            DecodeError: decoding the video twice gave different numbers of frames.
         """
         if not self._indexed:
             self._read_index()
-        passages = pyav_passages.plan(self._index, wanted) if self._index else None
-        return self._pick(wanted, passages) if passages else self._walk(wanted)
+        segments = pyav_segments.plan(self._index, wanted) if self._index else None
+        return self._decode_segments(wanted, segments) if segments else self._decode_all(wanted)
 
     def _read_index(self) -> None:
         with open_video(self._path, self._threads) as stream:
-            self._index, self._indexed = pyav_passages.index_packets(stream), True
+            self._index, self._indexed = pyav_segments.index_packets(stream), True
         if self._index and len(self._index) != self.count:
             self.count = len(self._index)
             raise Miscount
 
-    def _pick(self, wanted: Sequence[int], passages: list[Passage]) -> Iterator[np.ndarray]:
-        """Decode some passages of the video."""
-        asked = set(wanted)
+    def _decode_segments(self, wanted: Sequence[int], segments: list[Segment]) -> Iterator[np.ndarray]:
+        wanted_numbers = set(wanted)
         try:
             with open_video(self._path, self._threads) as stream:
-                for number, frame in pyav_passages.decode(stream, self._index, passages):
-                    if number in asked:
+                for number, frame in pyav_segments.decode(stream, self._index, segments):
+                    if number in wanted_numbers:
                         yield to_rgb(frame)
-        except pyav_passages.DoubtError:
+        except pyav_segments.IndexMismatch:
             self._index = None
             raise Miscount from None
 
-    def _walk(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-        """Decode the video from its first frame to its last, or once the frames are counted to the last wanted."""
+    def _decode_all(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """Decode the video from its first frame.
+
+        Stops at the last wanted frame if the frames have been counted before, else at the end.
+        """
         left, seen = deque(wanted), 0
         try:
             with open_video(self._path, self._threads) as stream:
@@ -107,26 +114,26 @@ class PyAVReader:
                     if self._counted and not left:
                         return
         except _BrokenPacket:
-            # How many frames are lost around it depends on the number of threads, but for those within a frame.
+            # With several frames at once, the number of frames lost around it depends on the number of threads.
             self._threads = _WITHIN_A_FRAME
             raise Miscount from None
-        self._settle(seen)
+        self._check_count(seen)
 
-    def _settle(self, actual: int) -> None:
+    def _check_count(self, actual: int) -> None:
         was_counted, self._counted = self._counted, True
         if actual == self.count:
             return
         if was_counted:
-            raise DecodeError("the frames do not decode twice alike")
+            raise DecodeError("decoding twice gave different frames")
         self.count = actual
         raise Miscount
 
 
 def _decode(stream: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """The frames from where the file stands, without those that are broken.
+    """Yield the frames from the current position on, without broken ones.
 
     Raises:
-        _BrokenPacket: there is one, and frames are decoded side by side.
+        _BrokenPacket: a packet is broken, and several frames are decoded at once.
     """
     for packet in packets(stream):
         try:

@@ -1,8 +1,8 @@
-"""What the two decoders of video files have in common.
+"""The interface of the two readers of video files.
 
-They lie and fail: frame counts that are wrong, loops that never end, text that makes FFmpeg open other files. They are
-native code, and can still hang or kill the process on a video made for it: isolation/ lets them work in another
-process. They do not know which frames are wanted or why, how frames are resized, or anything about models.
+The libraries behind them report wrong frame counts, loop for ever, and open other files named in text. The readers
+guard against what is known; but a malformed video can still hang native code or kill the process, so isolation/ runs
+them in another one.
 """
 
 import math
@@ -13,11 +13,11 @@ import numpy as np
 
 
 class Reader(Protocol):
-    """Frames by number out of one video file.
+    """Reads frames of one video file by number.
 
     Attributes:
         name: the decoder, "decord" or "pyav".
-        count: source frames, as claimed.
+        count: source frames, as far as known.
         fps: source frames per second, 0.0 when unknown.
     """
 
@@ -26,14 +26,14 @@ class Reader(Protocol):
     fps: float
 
     def frames(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        """Decode the frames with these rising numbers: RGB uint8 [H, W, 3] each.
+        """Decode the frames numbered `wanted` (rising): RGB, uint8 [H, W, 3].
 
         Raises:
-            DecodeError: this decoder cannot deliver them; another may.
-            Miscount: `count` or another assumption was wrong. Choose the frames again by what the reader says now.
+            DecodeError: this reader cannot deliver them; another one may.
+            Miscount: `count` or another assumption was wrong. Sample again with the new `count`.
         """
 
 
 def sane_fps(fps: float) -> float:
-    """Frames per second as a header claims them; 0.0 where that is no speed."""
+    """Return the frame rate, or 0.0 if it makes no sense."""
     return float(fps) if math.isfinite(fps) and fps > 0 else 0.0
