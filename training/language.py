@@ -78,7 +78,7 @@ class Curriculum:
             yield from self._both_ways(self._every)
 
     def pairs(self) -> Iterator[Lesson]:
-        """Ask everything, every second pair of lessons about two shapes: telling them apart is learned last."""
+        """Ask everything, with half the lessons about two shapes: telling them apart is learned last."""
         while True:
             yield from self._both_ways(self._pairs)
             yield from self._both_ways(self._every)

@@ -26,7 +26,7 @@ from sfllava_plugin.shapes.clips import TRAINING_SEEDS
 from sfllava_plugin.tokens.notation import Slow, SlowFast
 from training import bank, export, parallel
 from training.dialogue import Dialogue
-from training.language import Lesson, Curriculum
+from training.language import Curriculum, Lesson
 from training.model import PATHWAYS, Language
 from training.tower import TowerStage, sample
 
@@ -226,7 +226,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="train sf-llava-tiny from scratch")
     parser.add_argument("--out", type=Path, default=Path("build/training"))
     parser.add_argument(
-        "--from", dest="first", choices=STAGES, default="tower", help="resume here, with the weights of the stage before"
+        "--from",
+        dest="first",
+        choices=STAGES,
+        default="tower",
+        help="resume here, with the weights of the stage before",
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
