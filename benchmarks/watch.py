@@ -1,4 +1,4 @@
-"""Where the runner's time and memory go while it works, seen from outside: its methods and its engine's, timed."""
+"""Time the runner's stages and measure its memory, by wrapping its methods and its engine's."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,22 +10,22 @@ import psutil
 from benchmarks.timing import Clock, now
 from sfllava_plugin.engine.offline.runner import Runner
 
-#: Runs in threads beside the rest.
+#: Runs in threads, beside the rest.
 DECODING = "decode + resize"
 PREPROCESSING, TOWER, PREFILL, GENERATION = "preprocess", "tower", "prefill", "generation"
-#: What an engine does; its steps are nothing else.
+#: The stages inside an engine's steps.
 ENGINE = (TOWER, PREFILL, GENERATION)
-#: How the jobs are done; jobs.py says what each is.
+#: Ways of doing a job; see jobs.py.
 WAYS = ("plain", "one by one", "ours")
 _SAMPLES_A_SECOND = 20
 
 
 @contextmanager
 def watched(runner: Runner, model) -> Iterator[Clock]:
-    """Adds up the seconds of every stage.
+    """Add up the seconds of every stage inside the context.
 
     Args:
-        model: the runner's; None if it is in another process, into which nobody sees.
+        model: the runner's model; None if it is in another process, where only decoding and preprocessing are timed.
     """
     clock = Clock()
     replaced = [
@@ -44,7 +44,7 @@ def watched(runner: Runner, model) -> Iterator[Clock]:
 
 
 def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, Callable]]:
-    """What is replaced in an engine in this process; a step that reads any part of a prompt is prefill."""
+    """Methods to replace in an engine of this process. A step that reads any part of a prompt is prefill."""
     engine = runner.engine.llm_engine
     scheduler = engine.engine_core.engine_core.scheduler
     schedule, step = scheduler.schedule, engine.step
@@ -71,7 +71,7 @@ def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, 
 
 
 class PeakMemory:
-    """The most memory this process had inside the context, in GB: what the system counts as resident."""
+    """Measures the peak resident memory of this process inside the context, in GB."""
 
     def __enter__(self) -> "PeakMemory":
         self._process, self._over = psutil.Process(), threading.Event()

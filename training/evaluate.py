@@ -1,8 +1,8 @@
-"""Measures sf-llava-tiny as its users meet it, on held-out clips: python -m training.evaluate [--clips 500]
+"""Measure sf-llava-tiny on held-out clips, as users run it: python -m training.evaluate [--clips 500]
 
-The figures come from mp4 files through `sfllava batch` with its default settings; those with other frames, other
-pathways, reversed or shuffled clips too. Only where the tokens of a pathway are taken away is the engine touched: they
-are zeroed as the model makes them. Writes evaluation.json and prints the tables of the model card.
+All figures come from mp4 files and `sfllava batch`, including those with other frames, other pathways, or reversed and
+shuffled clips. Only the ablation of a pathway patches the model, whose tokens it sets to zero. Writes evaluation.json
+and prints the tables of the model card.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from sfllava_plugin.shapes.questions import FAST_ONLY
 from sfllava_plugin.tokens.slowfast import SlowFast
 
 MODEL = "sf-llava-tiny"
-#: Held out: training draws from clips.TRAINING_SEEDS on, and looked at seeds below 1000 on its way.
+#: Held out: training uses seeds from clips.TRAINING_SEEDS on, and evaluates itself on seeds below 1000.
 FIRST_SEED = 10_000
 _OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
@@ -34,7 +34,7 @@ Truth = dict[str, dict]
 
 
 def batch(folder: Path, name: str, engine: dict | None = None) -> Replies:
-    """Replies by id from the command `sfllava batch`."""
+    """Run `sfllava batch`; return replies by id."""
     out = folder / f"answers-{name}.jsonl"
     command = [sys.executable, "-m", "sfllava_plugin.cli", "batch", str(folder / "questions.jsonl"), "-o", str(out)]
     subprocess.run([*command, "--model", MODEL, "--engine-args", json.dumps(engine or {})], check=True)
@@ -48,13 +48,13 @@ def truth_of(folder: Path) -> Truth:
 
 
 def share(replies: Replies, truth: Truth, chosen: Callable[[dict], bool] = lambda row: True) -> float:
-    """How many of the chosen questions are answered rightly, 0 to 1."""
+    """Share of the chosen questions answered correctly, 0 to 1."""
     right = [replies[name] == row["answer"] for name, row in truth.items() if chosen(row)]
     return round(sum(right) / len(right), 4)
 
 
 def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
-    """Shares by kind: one shape, two shapes, multiple choice."""
+    """Share of correct answers by kind, for one shape, two shapes and multiple choice."""
     groups: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for name, row in truth.items():
         column = "multiple choice" if name.endswith("-choice") else ("one shape", "two shapes")[row["shapes"] - 1]
@@ -64,7 +64,7 @@ def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
 
 
 def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> Path:
-    """The same questions on clips whose frames are in another order."""
+    """Write the same clips with their frames in another order, and the same questions."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.mp4"):
         reader, frames = cv2.VideoCapture(str(path)), []
@@ -81,7 +81,7 @@ def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> 
 
 
 def without(folder: Path, pathway: str) -> Replies:
-    """Replies with the tokens of one pathway zeroed."""
+    """Answer with the tokens of one pathway set to zero; return replies by id."""
     from sfllava_plugin.batch.files import read_rows
     from sfllava_plugin.engine.offline.questions import Question
     from sfllava_plugin.engine.offline.runner import Runner
@@ -107,7 +107,7 @@ def without(folder: Path, pathway: str) -> Replies:
 
 
 def flipped(replies: Replies, before: Replies, truth: Truth) -> float:
-    """Of the motions named rightly, how many have the opposite name when the clip runs backwards."""
+    """Share of correctly named motions whose name turns into its opposite when clips are reversed."""
     moving = [
         name
         for name, row in truth.items()
@@ -125,7 +125,7 @@ def flashing(row: dict) -> bool:
 
 
 def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
-    """Other settings and ablations: the share of all right answers, and what is particular to each."""
+    """Measure other settings and ablations: overall share, share on flashes, and figures of their own."""
     truth = truth_of(folder)
     found: dict[str, dict[str, float]] = {}
 
@@ -156,7 +156,7 @@ def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
 
 
 def tables(results: dict) -> str:
-    """The model card's two tables, in Markdown."""
+    """Format the model card's two tables as Markdown."""
     columns = ("one shape", "two shapes", "multiple choice")
     lines = [f"| question | {' | '.join(columns)} |", "|---|---|---|---|"]
     kinds = sorted(results["kinds"].items(), key=lambda item: item[0] == "all")
@@ -178,8 +178,8 @@ def _percent(share: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="measure sf-llava-tiny on held-out clips")
-    parser.add_argument("--clips", type=int, default=500, help="for the figures by kind")
-    parser.add_argument("--varied", type=int, default=100, help="for the other settings and the ablations")
+    parser.add_argument("--clips", type=int, default=500, help="clips for the figures by kind")
+    parser.add_argument("--varied", type=int, default=100, help="clips for other settings and ablations")
     parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
     options = parser.parse_args()
     every, some = options.out / "clips", options.out / "some"

@@ -1,1 +1,1 @@
-"""lmms-eval's side: the model adapter `sfllava`, and tasks. The only part that imports lmms_eval."""
+"""The lmms-eval half: the model `sfllava` and our tasks. Nothing else in the package imports lmms_eval."""

@@ -1,8 +1,8 @@
-"""From what an lmms-eval task would send to the question and options that the paper's prompt frames take.
+"""Find question and options in lmms-eval's documents and texts.
 
-Of tasks known by name, the document says both. Of others, what stands in the text is taken: the options are its lines
-``A. ...``, ``(A) ...`` or ``A) ...``, in order from A, and the question is what stands before them, without the words
-that the task puts around every question. It knows documents and texts, not models.
+The paper's prompt wrapper takes them separately. Documents of the tasks listed here by name have both in columns.
+Texts of other tasks are parsed: options are the lines ``A. ...``, ``(A) ...``, ``A) ...`` or ``A: ...``, in order from
+A, and the question is everything before them, without the words that the task adds to every question.
 """
 
 import re
@@ -25,8 +25,7 @@ def _numbered(doc: Document) -> list[str]:
     return [str(doc[f"a{number}"]) for number in range(5)]
 
 
-#: Tasks whose documents have ``question`` and options, by their whole names. Not those that show subtitles: these stand
-#: in the text alone.
+#: Full names of tasks whose documents have ``question`` and options. Not tasks with subtitles, which only the text has.
 _MULTIPLE_CHOICE: dict[str, Callable[[Document], list[str]]] = {
     r"egoschema(_subset)?(_mcppl)?": _listed("option"),
     r"intentqa": _numbered,
@@ -41,13 +40,13 @@ _MULTIPLE_CHOICE: dict[str, Callable[[Document], list[str]]] = {
 def question_and_options(
     task: str, doc: Document, text: str, around: Sequence[str] = ()
 ) -> tuple[str, tuple[str, ...]]:
-    """The question, and its options without letters; () for an open-ended one.
+    """Find the question and its options, without letters; () for an open-ended question.
 
     Args:
-        task: its name.
-        doc: its document.
-        text: the whole text that it would send.
-        around: what it puts before and after every question.
+        task: name of the task.
+        doc: one of its documents.
+        text: the whole text that the task would send.
+        around: the words that it adds before and after every question.
     """
     for name, options_of in _MULTIPLE_CHOICE.items():
         if re.fullmatch(name, task):
@@ -56,7 +55,7 @@ def question_and_options(
 
 
 def option_lines(text: str) -> Asked:
-    """Split a text before its first option line; all of it is the question where there are not two options."""
+    """Split a text at its first option line; with fewer than two options, all of it is the question."""
     lines, options, first = text.splitlines(), [], None
     for number, line in enumerate(lines):
         found = _OPTION.match(line)
@@ -70,7 +69,7 @@ def option_lines(text: str) -> Asked:
 
 
 def words_around(settings: Mapping[str, Any] | None) -> list[str]:
-    """What a task's ``lmms_eval_specific_kwargs`` put around every question; some have words for each kind."""
+    """List the words that a task's ``lmms_eval_specific_kwargs`` add to questions; some differ by kind."""
     words = []
     for name in ("pre_prompt", "post_prompt"):
         found = (settings or {}).get(name) or ""
@@ -85,7 +84,7 @@ def _without(text: str, around: Sequence[str]) -> str:
 
 
 def _without_letters(options: list[str]) -> list[str]:
-    """Take ``A. ``, ``B. `` away where every option has its own."""
+    """Strip ``A. ``, ``B. `` and so on if every option has its letter."""
     found = [_OPTION.match(option) for option in options]
     if all(match and match[1] == chr(ord("A") + i) for i, match in enumerate(found)):
         return [match[2] for match in found]

@@ -1,7 +1,7 @@
-"""What went wrong, said at the end: which videos, how many questions, and an exit status that shows it.
+"""Report failed questions, and set the exit status of lmms-eval's command.
 
-lmms-eval's command exits with 0 whatever happened. With our model it is 1 where questions failed, 2 where the model
-cannot be loaded, 3 where the engine died.
+The command itself exits with 0 whatever happens. With our model it exits with 1 if questions failed, 2 if the model
+cannot be loaded, 3 if the engine died.
 """
 
 import atexit
@@ -14,10 +14,10 @@ _status = 0
 
 
 def report(failures: list[str], total: int) -> None:
-    """Name what failed, on standard error.
+    """Print failures on standard error.
 
     Raises:
-        RuntimeError: not one of ``total`` questions could be asked.
+        RuntimeError: all of the ``total`` questions failed.
     """
     global _status
     if not failures:
@@ -28,16 +28,16 @@ def report(failures: list[str], total: int) -> None:
         print(f"sfllava: {failure}", file=sys.stderr)
     if len(different) > _NAMED_FAILURES:
         print(f"sfllava: and {len(different) - _NAMED_FAILURES} others", file=sys.stderr)
-    print(f"sfllava: {len(failures)} of {total} questions could not be asked", file=sys.stderr)
+    print(f"sfllava: {len(failures)} of {total} questions could not be answered", file=sys.stderr)
     if len(failures) == total:
-        raise RuntimeError(f"not one of {total} questions could be asked: {failures[0]}")
+        raise RuntimeError(f"none of {total} questions could be answered: {failures[0]}")
 
 
 def stop(error: Exception, status: int) -> NoReturn:
-    """End lmms-eval's command with one line, in place of its own traceback.
+    """End lmms-eval's command with one line in place of a traceback.
 
     Raises:
-        Exception: ``error``, in a program that merely uses lmms-eval.
+        Exception: ``error``, in a program that calls lmms-eval.
     """
     global _status
     if not _is_lmms_evals_command():
@@ -53,12 +53,12 @@ def _is_lmms_evals_command() -> bool:
 
 
 def _exit() -> None:
-    # In a program that merely uses lmms-eval the exit status is that program's.
+    # A program that calls lmms-eval has its own exit status.
     if _status and _is_lmms_evals_command():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(_status)
 
 
-# Now, so that it runs after what others register later.
+# Registered on import, so that it runs after everything registered later.
 atexit.register(_exit)

@@ -1,7 +1,4 @@
-"""Engines for lmms-eval: their arguments as its command gives them, and one for each of its processes.
-
-It does not know requests.
-"""
+"""Start an engine in each of lmms-eval's processes, from the arguments of its command."""
 
 import json
 import os
@@ -15,7 +12,11 @@ from sfllava_plugin.tokens.layout import parse
 
 
 def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
-    """vLLM's arguments, with ours where vLLM has them."""
+    """Merge ``frames`` and ``pathways`` into vLLM's engine arguments.
+
+    Raises:
+        ValueError: a value that is not JSON, or an unknown notation.
+    """
     arguments = {name: _value(value) for name, value in given.items()}
     if frames is not None:
         media = arguments.get("media_io_kwargs", {})
@@ -28,9 +29,9 @@ def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | 
 
 
 def start(pretrained: str, arguments: dict[str, Any], processes: int):
-    """The engine; of several processes each has the devices that are its own."""
+    """Start this process's engine; of several processes, each gets its own devices."""
     if processes > 1:
-        # lmms-eval's own process group is in this process: the engine's goes into another.
+        # This process has lmms-eval's process group, so the engine's must be in another.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
         _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), devices_of(arguments))
     from sfllava_plugin.engine.offline.runner import Runner
@@ -39,7 +40,11 @@ def start(pretrained: str, arguments: dict[str, Any], processes: int):
 
 
 def _choose_devices(local_rank: int, count: int) -> None:
-    """Leave this process's engine its own accelerators, as many as it spreads over."""
+    """Restrict this process's engine to its own accelerators.
+
+    Raises:
+        ValueError: there are too few accelerators for that many processes.
+    """
     if not torch.cuda.is_available():
         return
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(i) for i in range(torch.cuda.device_count()))
@@ -50,7 +55,7 @@ def _choose_devices(local_rank: int, count: int) -> None:
 
 
 def agreed_time() -> datetime:
-    """Now; of several processes, the first one's."""
+    """The current time, of several processes the first one's, so that all write to one folder."""
     begun = [datetime.now()]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(begun)
@@ -58,7 +63,7 @@ def agreed_time() -> datetime:
 
 
 def _value(value: Any) -> Any:
-    """An engine argument: JSON where it is an object or a list."""
+    """Parse an engine argument as JSON if it looks like an object or a list."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         return json.loads(value)
     return value

@@ -1,13 +1,13 @@
-"""lmms-eval 0.7.3 turns the pairs that `loglikelihood` returns into strings, and every task that asks for them fails.
+"""A patch for lmms-eval 0.7.3, whose evaluator turns `loglikelihood`'s pairs into strings.
 
-This lets the pairs through, where that is still so.
+Every task that asks for log-likelihoods fails on them.
 """
 
 from typing import Any
 
 
-def let_pairs_through() -> None:
-    """Mend lmms-eval's evaluator; once, and only if it has the fault."""
+def keep_likelihood_pairs() -> None:
+    """Patch lmms-eval's evaluator, once, and only if it has the bug."""
     from lmms_eval import evaluator
 
     unwrap = evaluator.unwrap_generation_output
@@ -21,7 +21,7 @@ def let_pairs_through() -> None:
 
 
 def _is_pair(output: Any) -> bool:
-    # From the response cache it comes as a list.
+    # The response cache returns lists.
     return (
         isinstance(output, tuple | list)
         and len(output) == 2

@@ -1,4 +1,4 @@
-"""What was really sent and answered, beside lmms-eval's samples: these show the task's own text, not our prompts."""
+"""Write the prompts that were really sent beside lmms-eval's samples, which show only the task's text."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,17 @@ from sfllava_plugin._atomic import atomic_write
 
 
 def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
-    """Write the run's description and, for each task, a line of JSON for each request; further calls add lines.
+    """Write the run's description and, for each task, one line of JSON for each request.
+
+    Further calls append lines.
 
     Args:
         run: see provenance.py.
-        rows: of each task, by its name.
+        rows: each task's rows, by its name.
         rank: this process among those of the run.
 
     Raises:
-        OSError: something cannot be written.
+        OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "run.json") as file:

@@ -1,4 +1,4 @@
-"""Replicas on a Ray cluster that die: every question is answered once all the same. No engine."""
+"""Replicas die on a Ray cluster, and every question is still answered once. No engine."""
 
 import os
 from functools import partial
@@ -21,7 +21,7 @@ def ray():
 
 
 class Replica:
-    """Answers with its process's id; dies of its second video as often as ``deaths`` has names."""
+    """Answers with its process id. Dies at its second video, once for each file in ``deaths``."""
 
     def __init__(self, deaths):
         self._deaths = deaths
@@ -48,7 +48,7 @@ class Dead:
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
+def test_a_dead_replicas_questions_are_asked_again(ray, tmp_path, count):
     for death in range(2):
         (tmp_path / str(death)).touch()
     start = partial(ray.remote(Replica).options(num_cpus=0).remote, tmp_path)
@@ -58,11 +58,11 @@ def test_what_a_dead_replica_had_drawn_is_asked_again(ray, tmp_path, count):
     assert len({answer["text"] for answer in answers}) > 1
 
 
-def test_an_error_of_the_engine_is_said_as_it_is(ray):
+def test_an_engines_error_is_passed_on_unchanged(ray):
     with pytest.raises(ValueError, match=r"^unknown engine argument 'x'$"):
         list(replicas._answer_in_rounds(ray, ROWS, ray.remote(Broken).options(num_cpus=0).remote, 1))
 
 
-def test_replicas_that_only_die_are_an_error(ray, tmp_path):
+def test_replicas_that_keep_dying_are_an_error(ray, tmp_path):
     with pytest.raises(ValueError, match="every replica on the Ray cluster died"):
         list(replicas._answer_in_rounds(ray, ROWS, ray.remote(Dead).options(num_cpus=0).remote, 2))

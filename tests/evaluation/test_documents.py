@@ -1,4 +1,4 @@
-"""Question and options out of what lmms-eval's tasks send, in the forms that stock tasks have."""
+"""Finding question and options in what stock lmms-eval tasks send."""
 
 import pytest
 
@@ -14,12 +14,12 @@ def test_option_lines(lines):
     assert option_lines(text) == ("What is it?", ("a cat", "a dog"))
 
 
-def test_a_heading_of_the_options_is_not_the_question():
+def test_the_options_heading_is_not_part_of_the_question():
     assert option_lines("What is it?\nOptions:\n(A) x\n(B) y\n")[0] == "What is it?"
 
 
 @pytest.mark.parametrize("text", ["What is it?", "What is it?\nA. only one", "B. no\nC. first"])
-def test_without_two_options_all_is_the_question(text):
+def test_fewer_than_two_options_leave_everything_to_the_question(text):
     assert option_lines(text) == (text, ())
 
 
@@ -34,34 +34,34 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("task", "columns"), KNOWN)
-def test_the_document_of_a_known_task_says_it(task, columns):
+def test_known_tasks_have_both_in_their_documents(task, columns):
     text = "Select the best answer.\nWhat?\nA. x\nB. y\nThe best answer is:"
     assert question_and_options(task, {"question": "What?"} | columns, text) == ("What?", ("x", "y"))
 
 
 @pytest.mark.parametrize("task", ["nextqa_mc_test", "intentqa"])
-def test_options_in_columns_of_their_own(task):
+def test_options_in_separate_columns(task):
     doc = {"question": "Why? "} | {f"a{number}": f"{letter}" for number, letter in enumerate("vwxyz")}
     assert question_and_options(task, doc, "ignored") == ("Why?", tuple("vwxyz"))
 
 
-def test_options_that_are_letters_stay():
+def test_options_that_are_letters_are_kept():
     doc = {"question": "Which?", "options": ["A", "B"]}
     assert question_and_options("videomme", doc, "") == ("Which?", ("A", "B"))
 
 
-def test_a_letter_that_not_all_options_have_is_part_of_one():
+def test_letters_are_stripped_only_if_every_option_has_one():
     doc = {"question": "Who?", "options": ["A. Smith did", "Nobody did"]}
     assert question_and_options("videomme", doc, "") == ("Who?", ("A. Smith did", "Nobody did"))
 
 
-def test_subtitles_stand_in_the_text_alone():
+def test_subtitles_come_from_the_text():
     text = "Subtitles: hello there\nWhat?\nA. x\nB. y\nThe best answer is:"
     doc = {"question": "What?", "options": ["A. x", "B. y"]}
     assert question_and_options("videomme_w_subtitle", doc, text) == ("Subtitles: hello there\nWhat?", ("x", "y"))
 
 
-def test_what_a_task_puts_around_every_question_is_not_the_question():
+def test_words_a_task_adds_to_every_question_are_removed():
     around = words_around(
         {"pre_prompt": "Look. ", "post_prompt": " Answer the question using a single word or phrase."}
     )
@@ -69,7 +69,7 @@ def test_what_a_task_puts_around_every_question_is_not_the_question():
     assert question_and_options("activitynetqa", {}, text, around) == ("Is it red?", ())
 
 
-def test_a_task_may_have_words_for_each_kind():
+def test_added_words_may_differ_by_kind():
     settings = {"pre_prompt": "", "post_prompt": {"yes_no": "\nPlease answer yes or no:", "captioning": ""}}
     assert words_around(settings) == ["\nPlease answer yes or no:"]
     assert words_around(None) == []

@@ -1,4 +1,4 @@
-"""The journal of an evaluation: what was answered is found again by all that it depends on, and by nothing else."""
+"""The journal of an evaluation: an answer is found again only if nothing it depends on has changed."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from sfllava_plugin.provenance import describe, key_of
 RUN = {"model": {"config.json": "1"}, "engine": {}, "versions": {"vllm": "0.32.0"}}
 
 
-def test_what_was_answered_is_found_again(tmp_path):
+def test_an_answer_is_found_again(tmp_path):
     journal = Journal(tmp_path, RUN)
     journal.add("key", {"text": "a dog, 犬"})
     journal.close()
@@ -21,11 +21,11 @@ def test_what_was_answered_is_found_again(tmp_path):
     assert again.get(None) is None
 
 
-def test_an_answer_is_kept_when_it_comes(tmp_path):
+def test_each_answer_is_kept_at_once(tmp_path):
     journal = Journal(tmp_path, RUN)
     for number in range(3):
         journal.add(f"{number}", {"text": "a dog"})
-        # Another process reads it while this one goes on.
+        # Another process can read it while this one is still writing.
         assert Journal(tmp_path, RUN, rank=1).get(f"{number}") == {"text": "a dog"}
     journal.close()
 
@@ -35,7 +35,7 @@ def test_another_run_finds_nothing(tmp_path):
     assert Journal(tmp_path, RUN | {"engine": {"dtype": "float32"}}).get("key") is None
 
 
-def test_a_torn_line_costs_its_own_answer(tmp_path):
+def test_a_torn_line_costs_only_its_own_answer(tmp_path):
     journal = Journal(tmp_path, RUN)
     journal.add("whole", {"text": "a"})
     journal.add("torn", {"text": "b"})
@@ -50,13 +50,13 @@ def test_a_torn_line_costs_its_own_answer(tmp_path):
     assert Journal(tmp_path, RUN).get("torn") == {"text": "b"}
 
 
-def test_processes_of_a_run_write_at_once_and_know_each_other_later(tmp_path):
+def test_processes_write_at_once_and_all_answers_are_found_later(tmp_path):
     program = (
         "import sys; from pathlib import Path; from sfllava_plugin.evaluation.journal import Journal\n"
         f"journal = Journal(Path(sys.argv[1]), {RUN!r}, int(sys.argv[2]))\n"
         "for number in range(500): journal.add(f'{sys.argv[2]}-{number}', {'text': 'x' * 200})\n"
     )
-    # Two of them with the same rank: two runs at once.
+    # Two share a rank, as in two runs at once.
     runs = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path), rank]) for rank in ("0", "0", "1")]
     assert [process.wait() for process in runs] == [0, 0, 0]
     journal = Journal(tmp_path, RUN)
@@ -65,15 +65,15 @@ def test_processes_of_a_run_write_at_once_and_know_each_other_later(tmp_path):
     assert len([json.loads(line) for line in lines]) == 1500
 
 
-def test_a_key_is_for_equals_only():
+def test_only_equal_values_have_equal_keys():
     assert key_of({"a": 1, "b": [2]}) == key_of({"b": [2], "a": 1})
     assert key_of(["ab", "c"]) != key_of(["a", "bc"])
-    # Questions on one video have long beginnings in common, or ends.
+    # Questions on one video share long prefixes or suffixes.
     same = "x" * 10_000
     assert len({key_of([same, "a", "y"]), key_of([same, "b", "y"]), key_of(["a", same]), key_of(["b", same])}) == 4
 
 
-def test_a_run_is_its_model_its_settings_and_its_versions(tmp_path):
+def test_a_run_is_identified_by_model_settings_and_versions(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     before = describe(tmp_path, {"dtype": "float32"})
@@ -84,7 +84,7 @@ def test_a_run_is_its_model_its_settings_and_its_versions(tmp_path):
     assert before["versions"]["transformers"] != "absent"
 
 
-def test_weights_are_known_by_size_and_age(tmp_path):
+def test_weights_are_identified_by_size_and_age(tmp_path):
     weights = tmp_path / "model.safetensors"
     with weights.open("wb") as file:
         file.truncate(2**25)

@@ -129,7 +129,7 @@ def test_an_evaluation_survives_a_full_disk(on_small_disk):
     assert (first, code, code_again, third) == ("0", "code 0", "code 0", "200")
     assert 0 < int(second) < 200
     [error] = done.stderr.splitlines()
-    assert "cannot be written: No space left on device; the evaluation goes on" in error
+    assert "cannot be written: No space left on device; the evaluation continues" in error
 
 
 def test_an_evaluation_survives_a_read_only_cache(on_small_disk):
@@ -141,7 +141,7 @@ def test_an_evaluation_survives_a_read_only_cache(on_small_disk):
         PROGRAM=JOURNAL,
     )
     assert done.stdout.splitlines() == ["0", "code 0"]
-    assert "Read-only file system; the evaluation goes on" in done.stderr
+    assert "Read-only file system; the evaluation continues" in done.stderr
 
 
 PREPARE = '"$PYTHON" -m sfllava_plugin.cli prepare sf-llava-tiny; echo "code $?"\n'

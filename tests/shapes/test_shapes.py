@@ -1,4 +1,4 @@
-"""The shapes' world: the same from the same seed, drawn as told, asked about truly."""
+"""The world of shapes: reproducible, drawn as described, with correct answers."""
 
 import random
 
@@ -21,7 +21,7 @@ def scene(*shapes: Shape, flash: Flash | None = None) -> Scene:
 
 
 def answers(shown: Scene) -> dict[str, list[str]]:
-    """Answers by kind of every question on a scene."""
+    """Answers to every question about a scene, by kind."""
     from sfllava_plugin.shapes.questions import questions
 
     found: dict[str, list[str]] = {}
@@ -31,26 +31,26 @@ def answers(shown: Scene) -> dict[str, list[str]]:
 
 
 def where(picture: np.ndarray, colour: str) -> tuple[float, float]:
-    """The middle of all pixels that are nearly of a colour, as fractions of the side."""
+    """Mean position of the pixels close to a colour, in fractions of the side."""
     close = np.abs(picture.astype(int) - RGB[colour]).sum(-1) < 60
     down, across = np.nonzero(close)
     return (across.mean() + 0.5) / len(picture), (down.mean() + 0.5) / len(picture)
 
 
-def test_a_seed_is_a_clip():
+def test_a_seed_decides_the_clip():
     assert clips.clip(7) == clips.clip(7)
     assert clips.clip(7) != clips.clip(8)
 
 
 @pytest.mark.parametrize("kind", ["circle", "square", "cross", "triangle"])
-def test_a_shape_is_where_the_scene_says(kind):
+def test_shapes_are_drawn_where_the_scene_puts_them(kind):
     shape = Shape(kind, "red", (0.25, 0.5), (0.75, 0.5), 0.14)
     for time, picture in zip((0, 0.5, 1), draw(scene(shape), [0, 0.5, 1], 192), strict=True):
-        # The triangle's corners lie around its centre, not its area.
+        # The triangle's corners are centred, its area is not: hence the tolerance.
         assert where(picture, "red") == pytest.approx(shape.centre_at(time), abs=0.025)
 
 
-def test_a_colour_changes_and_a_shape_arrives_in_time():
+def test_colours_change_and_shapes_arrive_on_time():
     shape = Shape("circle", "red", (0.25, 0.5), (0.25, 0.5), 0.14, later_colour="blue", changes_at=0.5)
     later = Shape("square", "white", (0.75, 0.5), (0.75, 0.5), 0.14, appears_at=0.4)
     before, after = draw(scene(shape, later), [0.39, 0.51], 96)
@@ -60,7 +60,7 @@ def test_a_colour_changes_and_a_shape_arrives_in_time():
     assert tuple(after[48, 72]) == RGB["white"]
 
 
-def test_questions_on_one_moving_shape():
+def test_questions_about_one_moving_shape():
     found = answers(scene(RED_CIRCLE, flash=Flash("green", 0.35)))
     assert found["direction"] == ["right"]
     assert found["place at the start"] == ["left", "middle"]
@@ -82,7 +82,7 @@ def test_directions(end, direction):
     assert back.direction == {"right": "left", "down": "up", "nowhere": "nowhere"}[direction]
 
 
-def test_questions_on_shapes_that_come_after_one_another():
+def test_questions_about_a_shape_that_arrives_later():
     first = Shape("cross", "blue", (0.25, 0.25), (0.25, 0.25), 0.14)
     second = Shape("square", "white", (0.75, 0.75), (0.75, 0.75), 0.14, appears_at=0.5)
     found = answers(scene(first, second))
@@ -93,12 +93,12 @@ def test_questions_on_shapes_that_come_after_one_another():
     assert found["description"] == ["a blue cross comes first and a white square comes last"]
 
 
-def test_two_changes_are_no_question():
+def test_two_changes_give_no_question_about_the_change():
     both = Shape("circle", "red", (0.25, 0.5), (0.75, 0.5), 0.14, later_colour="blue", changes_at=0.5)
     assert "change" not in answers(scene(both))
 
 
-def test_options_hold_the_answer_once_at_every_place():
+def test_options_contain_the_answer_once_and_in_any_place():
     rng, places = random.Random(0), set()
     for seed in range(60):
         for question in clips.clip(seed).open_ended:
@@ -110,7 +110,7 @@ def test_options_hold_the_answer_once_at_every_place():
     assert places == set("ABCD")
 
 
-def test_every_kind_occurs_and_every_answer_of_it():
+def test_every_kind_and_every_answer_occur():
     seen: dict[str, set[str]] = {}
     for seed in range(400):
         for question in clips.clip(seed).open_ended:
@@ -121,7 +121,7 @@ def test_every_kind_occurs_and_every_answer_of_it():
             assert seen[kind] == set(pool)
 
 
-def test_shapes_keep_inside_and_apart():
+def test_shapes_stay_inside_and_apart():
     for seed in range(500):
         shapes = random_scene(seed).shapes
         for time in (0, 0.5, 1):
@@ -135,7 +135,7 @@ def test_shapes_keep_inside_and_apart():
 
 @pytest.mark.parametrize("frames", [8, 16, 32])
 @pytest.mark.parametrize("slow", [2, 4])
-def test_flashes_fall_between_the_slow_frames_and_on_some_fast_one(frames, slow):
+def test_flashes_miss_the_slow_frames_and_hit_a_fast_one(frames, slow):
     times = [clips.moment(index) for index in sample_indices(clips.FRAMES, frames)]
     slow_times = {times[position] for position in SlowFast(Slow(slow, "concat"), Fast(1, 1)).slow_frames(frames)}
     for low, high in FLASH_WINDOWS:
@@ -156,7 +156,7 @@ def test_a_written_clip_shows_the_scene(tmp_path):
     assert [path] == list(tmp_path.iterdir())
 
 
-def test_a_folder_of_clips_has_questions_and_truth(tmp_path):
+def test_a_folder_of_clips_comes_with_questions_and_truth(tmp_path):
     import json
 
     count = clips.write_folder(tmp_path, [3, 4])
