@@ -6,6 +6,9 @@ Imports nothing heavy: it is needed before torch is imported.
 import os
 import sys
 import warnings
+from importlib import import_module
+
+from sfllava_plugin.errors import EngineStartError
 
 
 def quiet() -> None:
@@ -29,3 +32,18 @@ def install_hint(*extras: str) -> str:
     """The command that installs one of our extras. No index has this package: it is installed from its source."""
     commands = " or ".join(f"pip install '.[{extra}]'" for extra in extras)
     return f"{commands} in the folder of sfllava_plugin's source"
+
+
+def require_vllm() -> None:
+    """Import vLLM.
+
+    Raises:
+        EngineStartError: it is not installed; the message says how to install it.
+    """
+    try:
+        import_module("vllm")
+    except ModuleNotFoundError as error:
+        # A module that vLLM lacks is another problem, which its own message names.
+        if error.name != "vllm":
+            raise
+        raise EngineStartError(f"vllm is not installed: {install_hint('cuda', 'cpu')}") from error

@@ -175,7 +175,7 @@ def test_every_family_of_the_contract_is_there():
     ("family", "own", "message"),
     [
         ("gemma", None, "unknown prompts 'gemma': use one of vicuna, yi, mistral, llama3, qwen"),
-        ("mistral", None, "prompts 'mistral' stand inside the checkpoint's own chat template, and it has none"),
+        ("mistral", None, "prompts 'mistral' go inside the checkpoint's own chat template, and it has none"),
         ("qwen", "{{ 'nothing of what the user says' }}", "chat template renders no user message"),
         ("qwen", "{% if %}", "chat template renders no user message"),
         ("llama3", "{{ raise_exception('no') }}", "chat template renders no user message"),
