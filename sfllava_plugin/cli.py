@@ -8,12 +8,19 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from sfllava_plugin._cli_parts import (
+    EngineArguments,
+    ModelOption,
+    complete_name,
+    example,
+    parse_engine_arguments,
+    print_table,
+)
 from sfllava_plugin._environment import quiet, require_vllm
 from sfllava_plugin.errors import EngineDied
 from sfllava_plugin.video.errors import DecoderFault
@@ -25,11 +32,6 @@ app = typer.Typer(
 )
 
 
-def _example(command: str) -> str:
-    """Format an example for the end of a command's help, on a line of its own."""
-    return f"\b\nExample:\n  {command}"
-
-
 # The base of usage errors, which some releases of typer import from click and others define.
 _UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
@@ -37,24 +39,6 @@ _ENGINE_DIED = 3
 
 #: Likeliest first tokens in `ask --json`.
 _JSON_LOGPROBS = 5
-
-
-def _names(incomplete: str) -> list[str]:
-    """Complete the name of a model in the shell."""
-    from sfllava_plugin import registry
-
-    try:
-        entries = list(registry.load())
-    except registry.RegistryError:
-        # A message here would land in the middle of the user's command line.
-        return []
-    return [name for entry in entries for name in (entry.name, *entry.aliases) if name.startswith(incomplete)]
-
-
-_MODEL_HELP = "A name or an alias, a model directory, a checkpoint folder or a hub repository."
-
-ModelOption = Annotated[str, typer.Option("--model", help=_MODEL_HELP, autocompletion=_names)]
-EngineArguments = Annotated[str, typer.Option("--engine-args", help="vLLM engine arguments as a JSON object.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -74,7 +58,7 @@ def common_options(
     """SlowFast-LLaVA: a training-free video LLM in vLLM."""
 
 
-@app.command(epilog=_example("sfllava models --json"))
+@app.command(epilog=example("sfllava models --json"))
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
@@ -89,14 +73,16 @@ def models(
         (entry.name, ", ".join(entry.aliases), entry.checkpoint, str(entry.frames), str(entry.pathways))
         for entry in entries
     ]
-    _print_table(rows, "model", "aliases", "checkpoint", "frames", "pathways")
+    print_table(rows, "model", "aliases", "checkpoint", "frames", "pathways")
 
 
-@app.command(epilog=_example("sfllava prepare sf-llava-tiny -o tiny"))
+@app.command(epilog=example("sfllava prepare sf-llava-tiny -o tiny"))
 def prepare(
     model: Annotated[
         str,
-        typer.Argument(help="A name or an alias, a checkpoint folder or a hub repository.", autocompletion=_names),
+        typer.Argument(
+            help="A name or an alias, a checkpoint folder or a hub repository.", autocompletion=complete_name
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The directory to write; by default one in the cache.")
@@ -113,7 +99,7 @@ def prepare(
     print(write(entry_of(model), output))
 
 
-@app.command(epilog=_example('sfllava ask clips/0.mp4 "what colour is the flash?" --model sf-llava-tiny'))
+@app.command(epilog=example('sfllava ask clips/0.mp4 "what colour is the flash?" --model sf-llava-tiny'))
 def ask(
     video: Annotated[str, typer.Argument(help="A video file or a folder of images.")],
     question: Annotated[str, typer.Argument(help="The question, without a prompt around it.")],
@@ -136,7 +122,7 @@ def ask(
     from sfllava_plugin import registry
     from sfllava_plugin.video.isolated import read_video
 
-    arguments = _engine_arguments(engine_args)
+    arguments = parse_engine_arguments(engine_args)
     # An unreadable video fails here, before the engine takes a minute to start.
     read_video(video, num_frames=1, image_size=1, limits=registry.load().limits)
     runner = _engine_half("offline.runner")
@@ -150,7 +136,7 @@ def ask(
         print(answer.answer or answer.text)
 
 
-@app.command(epilog=_example("sfllava batch clips/questions.jsonl -o answers.jsonl --model sf-llava-tiny"))
+@app.command(epilog=example("sfllava batch clips/questions.jsonl -o answers.jsonl --model sf-llava-tiny"))
 def batch(
     questions: Annotated[
         str,
@@ -182,7 +168,7 @@ def batch(
     from sfllava_plugin import provenance
     from sfllava_plugin.batch import command
 
-    arguments = _engine_arguments(engine_args)
+    arguments = parse_engine_arguments(engine_args)
 
     def answering(rows):
         print(f"sfllava: loading {model}", file=sys.stderr)
@@ -198,7 +184,7 @@ def batch(
     return command.run(questions, output, answering, describe, overwrite=overwrite)
 
 
-@app.command(epilog=_example("SFLLAVA_REGISTRY=my-models.yaml sfllava limits"))
+@app.command(epilog=example("SFLLAVA_REGISTRY=my-models.yaml sfllava limits"))
 def limits() -> None:
     """Show the limits on videos and requests.
 
@@ -212,10 +198,10 @@ def limits() -> None:
         (name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description)
         for name, field in type(here).model_fields.items()
     ]
-    _print_table(rows, "limit", "here", "default", "on")
+    print_table(rows, "limit", "here", "default", "on")
 
 
-@app.command(epilog=_example("sfllava shapes clips --clips 10"))
+@app.command(epilog=example("sfllava shapes clips --clips 10"))
 def shapes(
     folder: Annotated[Path, typer.Argument(help="The folder to write to.")],
     clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 3,
@@ -233,14 +219,14 @@ def shapes(
 
 @app.command(
     name="tasks-dir",
-    epilog=_example("lmms-eval --include_path $(sfllava tasks-dir) --tasks sfllava_shapes ..."),
+    epilog=example("lmms-eval --include_path $(sfllava tasks-dir) --tasks sfllava_shapes ..."),
 )
 def tasks_dir() -> None:
     """Print the folder of our lmms-eval tasks."""
     print(Path(__file__).with_name("evaluation") / "tasks")
 
 
-@app.command(epilog=_example("sfllava check"))
+@app.command(epilog=example("sfllava check"))
 def check() -> None:
     """Check the installation, and whether vLLM finds the plugin.
 
@@ -249,7 +235,7 @@ def check() -> None:
     from sfllava_plugin.check import findings
 
     found = findings()
-    _print_table([(each.name, "ok" if each.good else "!!", each.value, each.fix) for each in found])
+    print_table([(each.name, "ok" if each.good else "!!", each.value, each.fix) for each in found])
     if not all(finding.good for finding in found):
         raise typer.Exit(1)
 
@@ -275,28 +261,6 @@ def main() -> None:
 def _stop(message: str, code: int = 2) -> NoReturn:
     print(f"sfllava: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)
-
-
-def _print_table(rows: Iterable[Sequence[str]], *header: str) -> None:
-    # Imported here because rich takes a tenth of a second, and most commands print no table.
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=None, show_header=bool(header))
-    for row in rows:
-        table.add_row(*row)
-    # Do not wrap a table for a program at the width of a terminal.
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
-
-
-def _engine_arguments(text: str) -> dict:
-    try:
-        arguments = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"--engine-args is not JSON: {error}") from error
-    if not isinstance(arguments, dict):
-        raise ValueError('--engine-args must be a JSON object, like \'{"dtype": "float16"}\'')
-    return {name.replace("-", "_"): value for name, value in arguments.items()}
 
 
 def _engine_half(module: str):
