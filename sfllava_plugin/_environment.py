@@ -6,6 +6,9 @@ Imports nothing heavy, because `quiet` must run before torch is imported.
 import os
 import sys
 import warnings
+from importlib import import_module
+
+from sfllava_plugin.errors import EngineStartError
 
 
 def quiet() -> None:
@@ -32,3 +35,18 @@ def install_hint(*extras: str) -> str:
     """
     commands = " or ".join(f"pip install '.[{extra}]'" for extra in extras)
     return f"{commands} in the sfllava_plugin source folder"
+
+
+def require_vllm() -> None:
+    """Import vLLM.
+
+    Raises:
+        EngineStartError: it is not installed; the message says how to install it.
+    """
+    try:
+        import_module("vllm")
+    except ModuleNotFoundError as error:
+        # A module that vLLM lacks is another problem, which its own message names.
+        if error.name != "vllm":
+            raise
+        raise EngineStartError(f"vllm is not installed: {install_hint('cuda', 'cpu')}") from error

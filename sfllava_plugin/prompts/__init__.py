@@ -1,4 +1,4 @@
-"""From a question to the text that the language model reads, and from its reply to a choice."""
+"""Prompts: wrap a question for the language model, and read the choice from its reply."""
 
 from sfllava_plugin.prompts.template import VIDEO_MARKER, PromptError, chat_template, render
 from sfllava_plugin.prompts.wrappers import FAMILIES

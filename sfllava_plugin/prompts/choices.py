@@ -1,11 +1,11 @@
 """Read the letter of an option from a reply to a multiple-choice question.
 
-The paper's frame ends in ``Best option:(``, so a reply begins ``B) text``, and the letter it begins with is its answer.
-Other replies are read as a person reads them: a letter called the answer, a letter mentioned, the words of an option.
-What a reply denies does not count, nor does a list of all options or a choice left open ("A or B"). Where two letters
-remain, there is no answer.
+The paper's prompt ends in ``Best option:(``, so a typical reply is ``B) text``, and its first letter is the answer.
+Other replies are read as a person would read them: first a letter called the answer, then a letter mentioned, then the
+words of an option. Negated letters and options do not count, nor does a list of all options or an open choice
+("A or B"). If two letters remain, there is no answer.
 
-This module knows text. It does not know prompts or tasks.
+This module handles text only: no prompts, no tasks.
 """
 
 import re
@@ -13,10 +13,10 @@ import string
 from collections.abc import Sequence
 from functools import cache
 
-#: Each stands for one option whose words were found, so that no rule about letters looks into them.
+#: One mark for each option. It replaces the option's words, which the rules about letters must not look into.
 _MARKS = "".join(chr(0xE000 + number) for number in range(26))
 
-#: Names in the rules below. <OFFERED> are the letters of the options, large and small.
+#: Named parts of the rules below. <OFFERED> stands for the letters of the options, upper and lower case.
 _NAMES = {
     # A letter or a digit: "_" is markup.
     "WORD": r"[^\W_]",
@@ -52,7 +52,7 @@ _NAMES = {
     ),
 }
 
-#: What does not count.
+#: Passages removed before the stages.
 _IGNORED = (
     # "B is not right", "the bus can be ruled out"
     r"(?:\((?-i:[<OFFERED>])\)|\b(?-i:[<OFFERED>])(?= )|<MARK>)(?:<IS>){1,4}"
@@ -63,13 +63,13 @@ _IGNORED = (
     r"\b(?-i:[<OFFERED>])\b\)?(?: ?(?:,? ?\b(?:and|or|nor|vs|und|oder|et|ou)\b|[,/&]) ?\(?<LETTER>\)?)+",
 )
 
-#: How a reply says its letter, strongest first: the first stage that finds a letter decides.
+#: Ways to give a letter, strongest first: the first stage that finds one decides.
 _STAGES = (
-    # It goes on after the frame's "(".
+    # The reply continues the prompt's "(".
     (r"\A[^\w(]*<ANY> ?\)",),
-    # It calls the letter the answer. What ends in "is a" was cut short.
+    # It calls the letter the answer. A reply ending in "is a" was cut short.
     (r"<ANSWER><FILLERS>(?:是|は)?<AROUND>{0,8}(?!(?<=[a-z] )(?-i:a)\Z)<LETTER>",),
-    # It begins with the letter.
+    # It starts with the letter.
     (r"\A<AROUND>*(?!i,)<ANY>(?:[)\]}:;,!?*=|\"`]|_(?!<WORD>)|'(?!<WORD>)|<DOT>|\Z|\n| ?<MARK>| [-\u2013\u2014] )",),
     # It says the letter.
     (
@@ -87,7 +87,7 @@ _STAGES = (
     (r"(?P<letter><MARK>)",),
 )
 
-#: Straight quotation marks, ASCII for its full-width forms, and blanks for the characters that are marks.
+#: Replacements: straight quotation marks, ASCII for full-width forms, and a space for a mark in the text itself.
 _CHARACTERS = (
     {0xFF01 + number: 0x21 + number for number in range(94)}
     | dict.fromkeys(map(ord, _MARKS), " ")
@@ -97,18 +97,18 @@ _LETTER_OF = str.maketrans(_MARKS, string.ascii_uppercase)
 
 
 def read_choice(reply: str, options: Sequence[str]) -> str | None:
-    """The letter that a reply to a multiple-choice question names, or None.
+    """Read the letter from a reply to a multiple-choice question; None if there is none.
 
     Args:
-        reply: what the model wrote.
-        options: their texts without letters; the first is A. Those after Z have none.
+        reply: the model's reply.
+        options: the options' texts without letters. The first is A; the 27th and later have no letter.
     """
     letters = string.ascii_uppercase[: len(options)]
     if not letters:
         return None
     anything, ignored, stages = _rules(letters)
     text = _with_marks(_plain(reply), letters, options)
-    # Most of what small models write; the rest takes ten times as long.
+    # Most replies of small models end here; the rest takes ten times as long.
     if not anything.search(text):
         return None
     for pattern in ignored:
@@ -122,7 +122,7 @@ def read_choice(reply: str, options: Sequence[str]) -> str | None:
 
 @cache
 def _rules(letters: str) -> tuple[re.Pattern, list[re.Pattern], list[list[re.Pattern]]]:
-    """Anything to read at all, what to ignore, and the stages, for the letters that are offered."""
+    """Compile the rules for the offered letters: any sign of an answer, the passages to ignore, the stages."""
 
     def compiled(rule: str) -> re.Pattern:
         return re.compile(written_out(rule), re.IGNORECASE | re.MULTILINE)
@@ -141,37 +141,37 @@ def _rules(letters: str) -> tuple[re.Pattern, list[re.Pattern], list[list[re.Pat
 
 
 def _plain(text: str) -> str:
-    """Text with one form of each character, and no blanks but single spaces and ends of lines."""
+    """Normalise characters and white space: single spaces within lines, no empty lines."""
     lines = text.translate(_CHARACTERS).splitlines()
     return "\n".join(" ".join(line.split()) for line in lines if line.strip())
 
 
 def _with_marks(text: str, letters: str, options: Sequence[str]) -> str:
-    """Put the marks of the options in place of their words, longer ones first: "dark red" is not "red"."""
+    """Replace the options' words by their marks, longest first: "dark red" is not "red"."""
     lower = text.lower().replace("\n", " ")
     forms = _forms(letters, options)
     for form in sorted(forms, key=len, reverse=True):
-        # Compiling a pattern costs more than all the rest, and few options are there.
+        # Compiling a pattern costs more than all the rest, and most options do not occur.
         if form in lower:
             text = _words(form).sub(forms[form], text)
     return text
 
 
 def _forms(letters: str, options: Sequence[str]) -> dict[str, str]:
-    """How a reply may write the options, each with the marks of those that are written so."""
+    """Map each spelling of an option to the marks of all options spelled that way."""
     forms: dict[str, str] = {}
     for mark, option in zip(_MARKS, options, strict=False):
         whole = " ".join(_plain(option).lower().split())
         bare = re.sub(r"^(?:an?|the) ", "", whole.rstrip(" .,;:!?"))
         for form in {whole, bare}:
-            # A letter that is offered is a letter.
+            # An option whose text is an offered letter cannot be told from the letter.
             if form and not (len(form) == 1 and form.upper() in letters):
                 forms[form] = forms.get(form, "") + mark
     return forms
 
 
 def _words(form: str) -> re.Pattern:
-    """An option's words as words of their own: no "red" in "tired", no 2 in 2.5, 1/2 or -2."""
+    """Compile a pattern for an option's whole words: no "red" in "tired", no 2 in 2.5, 1/2 or -2."""
     words = r"\s".join(re.escape(word) for word in form.split())
     if not any(char.isalnum() for char in form):
         return re.compile(rf"\A{words}\Z")
@@ -182,6 +182,6 @@ def _words(form: str) -> re.Pattern:
 
 
 def _next_to(char: str) -> str:
-    """What makes a longer word of one that begins or ends in ``char``."""
-    # Scripts without capitals, like Chinese, write no blanks between words.
+    """Return a pattern for the characters that would continue a word beginning or ending in ``char``."""
+    # Scripts without capitals, like Chinese, put no spaces between words.
     return r"[^\W_]" if char.isdigit() or char.upper() != char.lower() else r"(?!)"

@@ -1,13 +1,13 @@
-"""Write the chat template of a model directory: the paper's wrappers inside the checkpoint's own conversation format.
+"""Write and render a model's chat template: the paper's wrappers inside the checkpoint's conversation format.
 
-One template per model, so that HTTP, command line and Python send the same text. It takes two arguments beside the
-messages:
+Every model directory has one template, which the server, the commands and Python all render. Besides the messages it
+takes two arguments:
 
-- ``prompt_frame``: ``open_ended`` (the default), ``multiple_choice``, ``none`` (the video and the text, in the
-  checkpoint's own conversation format) or ``complete`` (the text is the whole prompt and marks the video itself);
-- ``options``: texts that become the lines ``(A) ...``; with them ``multiple_choice`` is the default.
+- ``prompt_frame``: ``open_ended`` (the default), ``multiple_choice``, ``none`` (video and text in the checkpoint's own
+  conversation format, without a wrapper) or ``complete`` (the text is the whole prompt and marks the video itself);
+- ``options``: texts, which become the lines ``(A) ...`` and make ``multiple_choice`` the default.
 
-This module knows text. It does not know tokenizers, videos or vLLM.
+This module handles text only: no tokenizers, no videos, no vLLM.
 """
 
 import json
@@ -18,12 +18,12 @@ from importlib import resources
 
 from sfllava_plugin.prompts.wrappers import FAMILIES, Wrapper
 
-#: Marks the video in a prompt.
+#: Stands for the video in a prompt.
 VIDEO_MARKER = "<image>"
 
 
 class PromptError(ValueError):
-    """A prompt family or a chat template that cannot be used."""
+    """An unknown family, an unusable chat template, or arguments the template refuses."""
 
 
 def chat_template(
@@ -37,13 +37,13 @@ def chat_template(
 
     Args:
         family: a key of `FAMILIES`.
-        special_tokens: texts that the tokenizer would turn into a token of their own. In a message they are text: a
-            space after their first character keeps them apart.
-        bos_token: what the tokenizer puts before every text, or "".
-        own_template: the checkpoint's own chat template (Jinja), used by families without a packaged one.
+        special_tokens: the tokenizer's special tokens as text. In a message they stay text: the template puts a space
+            after their first character.
+        bos_token: the token the tokenizer puts before every text, or "".
+        own_template: the checkpoint's own chat template (Jinja), for families without a packaged one.
 
     Raises:
-        PromptError: an unknown family, or a family that needs the checkpoint's template and gets none that works.
+        PromptError: the family is unknown, or needs the checkpoint's template and that is missing or does not work.
     """
     if family not in FAMILIES:
         raise PromptError(f"unknown prompts {family!r}: use one of {', '.join(FAMILIES)}")
@@ -53,7 +53,8 @@ def chat_template(
     elif own_template:
         conversation = own_template
     else:
-        raise PromptError(f"prompts {family!r} stand inside the checkpoint's own chat template, and it has none")
+        problem = "go inside the checkpoint's own chat template, and it has none: add its chat_template.jinja"
+        raise PromptError(f"prompts {family!r} {problem}")
     own = _Conversation(conversation, bos_token, prompts.open_ended.answer)
     wrappers = {
         kind: asdict(wrapper if own.takes_system else _without_system(wrapper))
@@ -63,7 +64,7 @@ def chat_template(
         )
     }
     wrappers |= {"conversation": prompts.conversation, "lead": own.lead}
-    # Longest first: a token that contains another one is taken apart as a whole.
+    # Longest first, so that a token is broken up before the tokens inside it are found.
     tokens = sorted(set(special_tokens), key=lambda token: (-len(token), token))
     blanks = {
         "@WRAPPERS@": json.dumps(wrappers),
@@ -85,20 +86,36 @@ def render(
     bos_token: str = "",
     eos_token: str = "",
 ) -> str:
-    """The whole prompt for one question about one video, with `VIDEO_MARKER` where the video goes."""
+    """Write the whole prompt for one question about one video, with `VIDEO_MARKER` in the video's place.
+
+    Raises:
+        PromptError: there are more than 26 options, or no such ``prompt_frame``.
+    """
+    from jinja2 import TemplateError
+
     content = [{"type": "video"}, {"type": "text", "text": question}]
-    return _render(
-        template,
-        [{"role": "user", "content": content}],
-        options=list(options or []),
-        prompt_frame=prompt_frame,
-        bos_token=bos_token,
-        eos_token=eos_token,
-    )
+    try:
+        return _render(
+            template,
+            [{"role": "user", "content": content}],
+            options=list(options or []),
+            prompt_frame=prompt_frame,
+            bos_token=bos_token,
+            eos_token=eos_token,
+        )
+    except TemplateError as error:
+        raise PromptError(str(error)) from error
 
 
 class _Conversation:
-    """What a checkpoint's own chat template does, found out by rendering it."""
+    """The properties of a checkpoint's own chat template, found by rendering it.
+
+    Attributes:
+        takes_parts: a message's content must be a list of parts, not a string.
+        takes_system: a system message is rendered.
+        writes_bos: the prompt begins with the tokenizer's leading token.
+        lead: text between the prompt and the assistant's reply, which the prompt itself lacks.
+    """
 
     _USER, _SYSTEM, _REPLY = "user-probe", "system-probe", "reply-probe"
 
@@ -110,7 +127,7 @@ class _Conversation:
             raise PromptError("the checkpoint's chat template renders no user message")
         self.writes_bos = bool(bos_token) and prompt.startswith(bos_token)
         self.takes_system = self._SYSTEM in (self._try(before=("system", self._SYSTEM)) or "")
-        # Some templates write a space between their own prompt and the reply.
+        # Some templates write a space between the generation prompt and the reply.
         replied = self._try(after=("assistant", answer + self._REPLY)) or ""
         lead = replied[len(prompt) :].partition(answer.lstrip() + self._REPLY)[0]
         lead = lead.removesuffix(answer[: len(answer) - len(answer.lstrip())])
@@ -137,14 +154,14 @@ class _Conversation:
 
 
 def _without_system(wrapper: Wrapper) -> Wrapper:
-    """Move the system message to the beginning of the user's message."""
+    """Move the system message to the start of the user's message."""
     if not wrapper.system:
         return wrapper
     return replace(wrapper, system="", before_video=f"{wrapper.system.strip()}\n" + wrapper.before_video.lstrip())
 
 
 def _render(template: str, messages: list[dict], add_generation_prompt: bool = True, **variables):
-    # Here and not above: listing models needs the names of families, and should not wait for transformers.
+    # Imported here because listing models needs the families' names, not transformers.
     from transformers.utils.chat_template_utils import render_jinja_template
 
     rendered, _ = render_jinja_template(

@@ -1,7 +1,7 @@
 """The paper's prompts: wrappers around a question, for each family of language models.
 
-The published prompts are part of the method: without them EgoSchema loses three to four points (arXiv 2407.15841,
-appendix). The paper calls them prompt frames.
+They are part of the method: without them EgoSchema drops by three to four points (arXiv 2407.15841, appendix). The
+paper calls them prompt frames.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,14 @@ _BEST_ANSWER = "Answer: Best option:("
 
 @dataclass(frozen=True)
 class Wrapper:
-    """A prompt, cut where the video, the question and the model's own chat format go.
+    """The pieces of a prompt around the video, the question and the turns of the chat format.
 
-    ``options`` follow the question directly; ``answer`` is the beginning of the reply that the model continues.
+    Attributes:
+        before_question: follows the video.
+        answer: the start of the reply, which the model continues.
+        system: the system message.
+        before_video: begins the user's message.
+        after_question: follows the question and its options.
     """
 
     before_question: str
@@ -36,9 +41,12 @@ class Wrapper:
 class Family:
     """The two wrappers of one family of language models.
 
-    ``template`` names the packaged conversation format of a family whose wrappers the paper published; the others have
-    none and stand inside the checkpoint's own chat template. ``conversation`` is the system message such a model
-    was trained with, used where no wrapper and no system message is.
+    Attributes:
+        open_ended, multiple_choice: the wrappers.
+        template: the packaged conversation format, for families whose prompts the paper published. None: the
+            checkpoint's own chat template.
+        conversation: the system message the model was trained with, for conversations that have neither a wrapper nor
+            a system message.
     """
 
     open_ended: Wrapper

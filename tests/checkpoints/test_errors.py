@@ -176,7 +176,7 @@ def test_a_fast_grid_finer_than_the_tower(written):
 
 def test_a_family_that_needs_the_checkpoints_template_and_finds_none(tmp_path):
     folder = write_checkpoint(tmp_path / "mistral", family="mistral", layout="original", geometry=SMALL)
-    with pytest.raises(PromptError, match="prompts 'mistral' stand inside the checkpoint's own chat template"):
+    with pytest.raises(PromptError, match="prompts 'mistral' go inside the checkpoint's own chat template"):
         prepare(Entry(name="tested", checkpoint=str(folder)))
 
 

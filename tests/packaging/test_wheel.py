@@ -27,6 +27,7 @@ def test_the_wheel_contains_every_tracked_file(wheel):
     tracked = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     inside = [name if name.startswith("sfllava_plugin/") else f"sfllava_plugin/{name}" for name in tracked]
     assert len(inside) > 50
+    assert "sfllava_plugin/py.typed" in inside
     assert [name for name in inside if not (wheel / name).is_file()] == []
 
 

@@ -1,4 +1,4 @@
-"""Replies to multiple-choice questions, each with the letter that a person would read in it, or None."""
+"""Replies to multiple-choice questions, each with the letter a person would read in it, or None."""
 
 PETS = ("A dog sits", "A cat sleeps", "Nobody is there")
 COLORS = ("red", "dark red", "blue")
@@ -10,7 +10,7 @@ MANY = ("a car", "a bus", "a tram", "a train", "a plane", "a boat", "a bike", "a
 #: For each set of options: (reply, letter).
 REPLIES = {
     PETS: [
-        # The frame ends in "Best option:(", so this is what a reply looks like.
+        # The prompt ends in "Best option:(", so a typical reply looks like this.
         ("B) A cat sleeps", "B"),
         ("B)", "B"),
         ("B) A dog sits", "B"),

@@ -1,4 +1,4 @@
-"""Reading the letter out of a reply to a multiple-choice question."""
+"""Read the letter from a reply to a multiple-choice question."""
 
 import string
 
@@ -13,7 +13,7 @@ TABLE = [(reply, options, letter) for options, rows in REPLIES.items() for reply
 
 
 @pytest.mark.parametrize(("reply", "options", "letter"), TABLE)
-def test_a_reply_is_read_as_a_person_reads_it(reply, options, letter):
+def test_a_reply_is_read_as_a_person_would_read_it(reply, options, letter):
     assert read_choice(reply, options) == letter
 
 
@@ -22,7 +22,7 @@ def test_the_table_is_long_enough():
 
 
 @pytest.mark.parametrize("options", REPLIES)
-def test_the_frame_is_read_whatever_follows(options):
+def test_a_letter_after_the_prompts_parenthesis_wins_over_the_rest(options):
     for letter in string.ascii_uppercase[: len(options)]:
         for other in options:
             assert read_choice(f"{letter}) {other}", options) == letter
@@ -40,7 +40,7 @@ def test_options_after_z_have_no_letter():
     assert read_choice("number 27", options) is None
 
 
-#: What replies are made of, the characters included that the reading uses for itself.
+#: Pieces of replies, including the private characters that `read_choice` uses as marks.
 PIECES = st.one_of(
     st.text(max_size=5),
     st.sampled_from(
@@ -58,20 +58,20 @@ def test_any_reply_is_a_letter_of_the_options_or_none(reply, options):
 
 
 @given(letter=st.sampled_from("ABC"), rest=st.text())
-def test_a_reply_in_the_frame_is_its_letter(letter, rest):
-    """But for a list of all options, which no text drawn at random is."""
+def test_a_reply_that_continues_the_prompt_is_its_letter(letter, rest):
+    """The exception, a list of all options, is too unlikely to be drawn."""
     assert read_choice(f"{letter}) {rest}", PETS) == letter
 
 
 @given(options=st.lists(REPLY, min_size=1, max_size=8))
 def test_a_letter_alone_is_itself(options):
-    """Tasks read once more what the evaluation has read."""
+    """Tasks read a reply again that the evaluation has already reduced to its letter."""
     for letter in string.ascii_uppercase[: len(options)]:
         assert read_choice(letter, options) == letter
 
 
 @given(reply=REPLY)
-def test_blanks_and_ends_of_lines_around_a_reply_do_not_count(reply):
+def test_white_space_around_a_reply_does_not_matter(reply):
     assert read_choice(f"\n  {reply}\r\n ", PETS) == read_choice(reply.strip(), PETS)
 
 
@@ -125,8 +125,8 @@ def test_blanks_and_ends_of_lines_around_a_reply_do_not_count(reply):
         ),
     ],
 )
-def test_a_long_reply_is_read_in_one_go(piece):
-    """A rule that looks through all of it for each of its characters would not come to an end."""
+def test_a_long_reply_takes_linear_time(piece):
+    """A rule that scans the whole reply for each character would take hours."""
     reply = piece * (200_000 // len(piece))
     assert read_choice(reply, PETS) in {None, "A", "B"}
     assert read_choice(f"C) {reply}", PETS) == "C"

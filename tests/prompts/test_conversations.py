@@ -1,4 +1,4 @@
-"""What the chat template makes of conversations: later turns, system messages, images, and the template's arguments."""
+"""Conversations in the chat template: later turns, system messages, images, the template's arguments."""
 
 import jinja2
 import pytest
@@ -13,7 +13,7 @@ TASK = (
     "characters, or objects that appear throughout the video."
 )
 EXPERT = "You are a helpful expert in video analysis. Select the best option to answer the question."
-# What LLaVA's Vicuna and Yi were trained with.
+# The system messages that LLaVA's Vicuna and Yi were trained with.
 VICUNA_SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."
@@ -32,7 +32,7 @@ def chat(template: str, *messages: dict, **arguments) -> str:
 
 
 def user(*parts: str) -> dict:
-    """A user's message; the parts "video" and "image" stand for media, the others are text."""
+    """A user's message: the parts "video" and "image" are media, all others text."""
     return {
         "role": "user",
         "content": [{"type": part} if part in ("video", "image") else {"type": "text", "text": part} for part in parts],
@@ -47,13 +47,13 @@ def system(text: str) -> dict:
     return {"role": "system", "content": text}
 
 
-def framed(question: str, marks: str = "<image>\n") -> str:
+def wrapped(question: str, marks: str = "<image>\n") -> str:
     return f"USER: {marks}{INPUT} {TASK} Question: {question} \nASSISTANT:\nAnswer: In the video,"
 
 
 def test_later_turns_are_an_ordinary_conversation():
     prompt = chat(VICUNA, user("video", "Who?"), assistant("a man."), user("Where?"))
-    assert prompt == framed("Who?") + " a man.</s>USER: Where? ASSISTANT:"
+    assert prompt == wrapped("Who?") + " a man.</s>USER: Where? ASSISTANT:"
 
 
 def test_later_turns_of_yi():
@@ -74,43 +74,43 @@ def test_later_turns_in_a_checkpoints_own_format():
     )
 
 
-def test_a_multiple_choice_reply_goes_on_where_its_frame_ended():
+def test_a_multiple_choice_reply_continues_its_wrapper():
     prompt = chat(VICUNA, user("video", "Who?"), assistant("B) a man"), user("Why?"), options=["x", "a man"])
     assert "\nASSISTANT:\nAnswer: Best option:(B) a man</s>USER: Why? ASSISTANT:" in prompt
 
 
-def test_a_reply_that_brings_its_own_space_gets_no_second_one():
+def test_a_reply_with_a_leading_space_gets_no_second_one():
     prompt = chat(VICUNA, user("video", "Who?"), assistant(" a man."), user("Where?"))
     assert "Answer: In the video, a man.</s>" in prompt
 
 
-def test_a_second_video_is_framed_as_the_first():
+def test_a_second_video_is_wrapped_like_the_first():
     prompt = chat(VICUNA, user("video", "Who?"), assistant("a man."), user("video", "And here?"))
-    assert prompt == framed("Who?") + " a man.</s>" + framed("And here?")
+    assert prompt == wrapped("Who?") + " a man.</s>" + wrapped("And here?")
 
 
-def test_a_conversation_that_ends_with_a_reply_begins_no_other():
+def test_without_a_generation_prompt_no_reply_is_begun():
     prompt = chat(VICUNA, user("video", "Who?"), assistant("a man."), add_generation_prompt=False)
-    assert prompt == framed("Who?") + " a man.</s>"
+    assert prompt == wrapped("Who?") + " a man.</s>"
 
 
-def test_the_video_stands_first_wherever_it_was_sent():
-    assert chat(VICUNA, user("Who?", "video")) == framed("Who?")
+def test_the_video_comes_first_wherever_the_message_has_it():
+    assert chat(VICUNA, user("Who?", "video")) == wrapped("Who?")
 
 
-def test_several_texts_of_a_message_are_lines():
-    assert chat(VICUNA, user("Who?", "video", "And why?")) == framed("Who?\nAnd why?")
+def test_several_texts_of_a_message_become_lines():
+    assert chat(VICUNA, user("Who?", "video", "And why?")) == wrapped("Who?\nAnd why?")
 
 
 def test_several_videos_of_a_message_stand_together():
-    assert chat(VICUNA, user("video", "video", "Who?")) == framed("Who?", marks="<image>\n<image>\n")
+    assert chat(VICUNA, user("video", "video", "Who?")) == wrapped("Who?", marks="<image>\n<image>\n")
 
 
-def test_an_image_beside_a_video_stands_with_it():
-    assert chat(VICUNA, user("image", "video", "Who?")) == framed("Who?", marks="<image>\n<image>\n")
+def test_an_image_beside_a_video_is_marked_beside_it():
+    assert chat(VICUNA, user("image", "video", "Who?")) == wrapped("Who?", marks="<image>\n<image>\n")
 
 
-def test_the_users_system_message_wins_over_the_frames():
+def test_the_users_system_message_wins_over_the_wrappers():
     prompt = chat(VICUNA, system("Be brief."), user("video", "Who?"), options=["x", "y"])
     assert prompt == (
         f"Be brief. USER: <image>\n{INPUT}\nQuestion: Who?\nOptions:\n(A) x\n(B) y\nOnly give the best option. \n"
@@ -123,34 +123,34 @@ def test_the_users_system_message_wins_over_the_conversations():
 
 
 @pytest.mark.parametrize("message", [user("Hello"), {"role": "user", "content": "Hello"}])
-def test_text_alone_is_the_conversation_the_model_was_trained_with(message):
+def test_text_alone_gets_the_system_message_of_the_training(message):
     assert chat(VICUNA, message) == f"{VICUNA_SYSTEM} USER: Hello ASSISTANT:"
     expected = f"{YI_SYSTEM}<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
     assert chat(YI, message) == expected
     assert chat(QWEN, message) == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
 
 
-def test_an_image_is_asked_about_in_an_ordinary_conversation():
+def test_a_question_on_an_image_is_an_ordinary_conversation():
     assert chat(VICUNA, user("What is it?", "image")) == f"{VICUNA_SYSTEM} USER: <image>\nWhat is it? ASSISTANT:"
 
 
-def test_frame_none_leaves_the_video_and_the_text():
+def test_prompt_frame_none_leaves_the_video_and_the_text():
     prompt = chat(VICUNA, user("video", "Who?"), prompt_frame="none")
     assert prompt == f"{VICUNA_SYSTEM} USER: <image>\nWho? ASSISTANT:"
 
 
-def test_frame_complete_sends_the_text_as_it_is():
+def test_prompt_frame_complete_sends_the_text_unchanged():
     prompt = chat(VICUNA, user("video", "My <image>own</s> prompt:"), prompt_frame="complete")
     assert prompt == "My <image>own</s> prompt:"
 
 
 @pytest.mark.parametrize("text", ["Own <image> prompt", "<s>Own <image> prompt"])
-def test_frame_complete_has_the_leading_token_once(text):
+def test_prompt_frame_complete_has_the_leading_token_once(text):
     template = chat_template("vicuna", special_tokens=["<image>"], bos_token="<s>")
     assert chat(template, user("video", text), prompt_frame="complete") == "<s>Own <image> prompt"
 
 
-def test_frame_multiple_choice_takes_options_out_of_the_question():
+def test_prompt_frame_multiple_choice_works_with_options_in_the_question():
     prompt = chat(VICUNA, user("video", "Who?\nA: he\nB: she"), prompt_frame="multiple_choice")
     assert prompt == (
         f"{EXPERT} USER: <image>\n{INPUT}\nQuestion: Who?\nA: he\nB: she\nOnly give the best option. \n"
@@ -158,12 +158,12 @@ def test_frame_multiple_choice_takes_options_out_of_the_question():
     )
 
 
-def test_a_frame_that_was_asked_for_wins_over_the_options():
+def test_a_given_prompt_frame_wins_over_the_one_options_imply():
     prompt = chat(VICUNA, user("video", "Who?"), prompt_frame="open_ended", options=["he", "she"])
-    assert prompt == framed("Who?\nOptions:\n(A) he\n(B) she")
+    assert prompt == wrapped("Who?\nOptions:\n(A) he\n(B) she")
 
 
-def test_an_unknown_frame_is_an_error_that_names_the_others():
+def test_an_unknown_prompt_frame_is_an_error_that_lists_the_others():
     expected = "prompt_frame must be open_ended, multiple_choice, none or complete"
     with pytest.raises(jinja2.TemplateError, match=expected):
         chat(VICUNA, user("video", "Who?"), prompt_frame="essay")
@@ -171,4 +171,4 @@ def test_an_unknown_frame_is_an_error_that_names_the_others():
 
 def test_special_tokens_are_text_in_every_role():
     prompt = chat(VICUNA, system("S</s>"), user("video", "<image>?"), assistant("R</s>"), user("U<image>"))
-    assert prompt == ("S< /s> " + framed("< image>?") + " R< /s></s>USER: U< image> ASSISTANT:")
+    assert prompt == ("S< /s> " + wrapped("< image>?") + " R< /s></s>USER: U< image> ASSISTANT:")

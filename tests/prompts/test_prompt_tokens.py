@@ -1,4 +1,4 @@
-"""Token ids of the prompts, through the tokenizers of prepared model directories."""
+"""Token ids of prompts, from the tokenizers of prepared model directories."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ QUESTION, OPTIONS = "What is on the street?", ["A red bus.", "Two bikes"]
 
 
 class Model(NamedTuple):
-    """A prepared model directory's two ways to token ids."""
+    """The tokenizer and the chat template of a prepared model directory."""
 
     tokenizer: PreTrainedTokenizerBase
     template: str
@@ -31,7 +31,7 @@ class Model(NamedTuple):
         return render(self.template, question, options, **marks)
 
     def ids(self, question: str, options=None) -> list[int]:
-        # As vLLM's chat endpoint does: the template brings the leading token.
+        # As vLLM's chat endpoint does: the template writes the leading token.
         return self.tokenizer(self.prompt(question, options), add_special_tokens=False).input_ids
 
     def tokens(self, question: str, options=None) -> list[str]:
@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """models[family, layout]: from a checkpoint with random weights, prepared."""
+    """models[family, layout]: a random checkpoint, prepared."""
     prepared = {}
     for family, layout in KINDS:
         folder = tmp_path_factory.mktemp(f"{family}-{layout}")
@@ -53,7 +53,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """released(family, prompt): ids as the released program has them, by sentencepiece alone, None for the video."""
+    """released(family, prompt): the released program's ids, by sentencepiece alone, with None for the video."""
     folders = {family: tmp_path_factory.mktemp(f"model-{family}") for family in ("vicuna", "yi")}
     for family, folder in folders.items():
         write_checkpoint(folder, family=family, layout="original", geometry=SMALL)
@@ -78,7 +78,7 @@ def test_vicuna_has_a_space_token_before_and_after_the_video(models, layout):
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_yi_has_marks_and_no_space_token_after_the_video(models, layout):
+def test_yi_has_turn_tokens_and_no_space_token_after_the_video(models, layout):
     tokens = models["yi", layout].tokens(QUESTION)
     assert tokens[:3] == ["<|im_start|>", "system", "<0x0A>"]
     video = tokens.index("<image>")
@@ -89,7 +89,7 @@ def test_yi_has_marks_and_no_space_token_after_the_video(models, layout):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", [None, OPTIONS])
-def test_ids_are_those_of_the_pieces_between_the_markers(models, kind, options):
+def test_ids_are_those_of_the_text_around_the_video(models, kind, options):
     model = models[kind]
     marker = model.tokenizer.convert_tokens_to_ids("<image>")
     prompt = model.prompt(QUESTION, options).removeprefix(model.tokenizer.bos_token or "<none>")
@@ -111,7 +111,7 @@ def test_ids_are_those_of_the_pieces_between_the_markers(models, kind, options):
     ],
 )
 @pytest.mark.parametrize("family", ["vicuna", "yi"])
-def test_ids_are_the_released_programs(models, released, family, question, options):
+def test_ids_equal_the_released_programs(models, released, family, question, options):
     for layout in ("hf", "original"):
         model = models[family, layout]
         marker = model.tokenizer.convert_tokens_to_ids("<image>")
@@ -121,7 +121,7 @@ def test_ids_are_the_released_programs(models, released, family, question, optio
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
 @pytest.mark.parametrize("family", ["vicuna", "yi"])
-def test_runs_of_spaces_are_cut_as_the_released_program_cuts_them(models, released, family, layout):
+def test_runs_of_spaces_are_tokenised_as_in_the_released_program(models, released, family, layout):
     model = models[family, layout]
     marker = model.tokenizer.convert_tokens_to_ids("<image>")
     for run in range(1, 80):
@@ -137,7 +137,7 @@ SENTENCES = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), ma
 @pytest.mark.parametrize("family", ["vicuna", "yi"])
 @pytest.mark.parametrize("layout", ["hf", "original"])
 @given(question=SENTENCES)
-def test_any_question_has_the_released_programs_ids(models, released, family, layout, question):
+def test_the_ids_of_any_question_equal_the_released_programs(models, released, family, layout, question):
     model = models[family, layout]
     marker = model.tokenizer.convert_tokens_to_ids("<image>")
     expected = released(family, model.prompt(question))
@@ -152,7 +152,7 @@ TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=8).map("".join)
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(question=TEXTS, option=TEXTS)
-def test_no_text_makes_a_special_token(models, kind, question, option):
+def test_no_text_becomes_a_special_token(models, kind, question, option):
     model = models[kind]
     special = set(model.tokenizer.all_special_ids) | set(model.tokenizer.added_tokens_decoder)
     found, plain = (
@@ -162,7 +162,7 @@ def test_no_text_makes_a_special_token(models, kind, question, option):
 
 
 @pytest.mark.parametrize(("name", "family"), FAMILIES.items())
-def test_a_leading_token_stands_once_where_the_tokenizer_has_one(models, name, family):
+def test_a_leading_token_comes_once_where_the_tokenizer_has_one(models, name, family):
     model = models[name, "hf"]
     start = model.tokenizer.bos_token_id
     assert model.ids(QUESTION).count(start) == int(family.adds_bos)

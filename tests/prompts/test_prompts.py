@@ -1,6 +1,5 @@
-"""The prompt frames, typed from the paper, in every family's conversation format."""
+"""The paper's prompts, typed from the paper, in every family's conversation format."""
 
-import jinja2
 import pytest
 
 from examples.random_tokenizers import FAMILIES as EXAMPLES
@@ -31,7 +30,7 @@ YI_CHOICE = (
     "<|im_end|>\n<|im_start|>assistant\nAnswer: Best option:("
 )
 
-# The sentences of both published frames, for the families that the paper has no frame of.
+# The sentences of both published prompts, for the families the paper has none for.
 OPEN = (
     "<image>\nThe input consists of a sequence of key frames from a video. Answer concisely with overall content "
     "and context of the video, highlighting any significant events, characters, or objects that appear throughout "
@@ -43,7 +42,7 @@ CHOICE = (
 )
 EXPERT = "You are a helpful expert in video analysis. Select the best option to answer the question."
 
-# Formats of their own, as the instruct models' repositories have them: content is text, not a list of parts.
+# The formats of the instruct models' own repositories: content is text, not a list of parts.
 STRICT_MISTRAL = (
     "{{ bos_token }}{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ raise_exception('there is no system role') }}"
@@ -71,11 +70,11 @@ def template_of(family: str, own: str | None = None, bos: str = "") -> str:
         ("yi", OPTIONS, YI_CHOICE),
     ],
 )
-def test_published_frames_letter_by_letter(family, options, expected):
+def test_published_prompts_letter_by_letter(family, options, expected):
     assert render(template_of(family), QUESTION, options) == expected
 
 
-def test_a_tokenizers_leading_token_stands_once_before_a_frame():
+def test_a_leading_token_comes_once_before_the_prompt():
     assert render(template_of("vicuna", bos="<s>"), QUESTION, bos_token="<s>") == "<s>" + VICUNA_OPEN
 
 
@@ -134,7 +133,7 @@ def test_multiple_choice_in_the_checkpoints_own_format(family, own, bos, expecte
     assert render(template_of(family, own, bos), QUESTION, OPTIONS, bos_token=bos) == expected
 
 
-def test_without_a_system_role_its_sentence_begins_the_users_message():
+def test_without_a_system_role_the_users_message_begins_with_it():
     prompt = render(template_of("mistral", STRICT_MISTRAL, "<s>"), QUESTION, OPTIONS, bos_token="<s>")
     assert prompt == f"<s>[INST] {EXPERT}\n{CHOICE} [/INST] Answer: Best option:("
 
@@ -144,8 +143,13 @@ def test_options_are_lettered_to_z_and_no_further():
     prompt = render(template, "Which?", [f"number {i}" for i in range(26)])
     assert "\nOptions:\n(A) number 0\n(B) number 1\n" in prompt
     assert "\n(Z) number 25\nOnly give the best option." in prompt
-    with pytest.raises(jinja2.TemplateError, match="options must be at most 26"):
+    with pytest.raises(PromptError, match="options must be at most 26"):
         render(template, "Which?", ["one too many"] * 27)
+
+
+def test_an_unknown_prompt_frame_is_an_error_of_the_prompt():
+    with pytest.raises(PromptError, match="prompt_frame must be open_ended, multiple_choice, none or complete"):
+        render(template_of("vicuna"), "Which?", prompt_frame="essay")
 
 
 @pytest.mark.parametrize("family", ["vicuna", "yi"])
@@ -157,17 +161,17 @@ def test_special_tokens_in_question_and_options_stay_text(family):
         assert prompt.count(token) == clean.count(token)
 
 
-def test_a_special_token_inside_another_one_is_taken_apart():
+def test_a_special_token_inside_another_is_broken_up_too():
     template = chat_template("vicuna", special_tokens=["<s>", "<<s>>"])
     assert "Question: < < s>> and < s> \n" in render(template, "<<s>> and <s>")
 
 
 def test_a_question_is_never_read_as_a_template():
-    prompt = render(template_of("vicuna"), "{{ bos_token }} {% raw %} @FRAMES@ \\n \"'", ["{{ 1 + 1 }}"])
-    assert "Question: {{ bos_token }} {% raw %} @FRAMES@ \\n \"'\nOptions:\n(A) {{ 1 + 1 }}\nOnly" in prompt
+    prompt = render(template_of("vicuna"), "{{ bos_token }} {% raw %} @WRAPPERS@ \\n \"'", ["{{ 1 + 1 }}"])
+    assert "Question: {{ bos_token }} {% raw %} @WRAPPERS@ \\n \"'\nOptions:\n(A) {{ 1 + 1 }}\nOnly" in prompt
 
 
-def test_every_family_of_the_contract_is_there():
+def test_every_promised_family_is_there():
     assert set(FAMILIES) == {"vicuna", "yi", "mistral", "llama3", "qwen"}
 
 
@@ -175,12 +179,12 @@ def test_every_family_of_the_contract_is_there():
     ("family", "own", "message"),
     [
         ("gemma", None, "unknown prompts 'gemma': use one of vicuna, yi, mistral, llama3, qwen"),
-        ("mistral", None, "prompts 'mistral' stand inside the checkpoint's own chat template, and it has none"),
+        ("mistral", None, "prompts 'mistral' go inside the checkpoint's own chat template, and it has none"),
         ("qwen", "{{ 'nothing of what the user says' }}", "chat template renders no user message"),
         ("qwen", "{% if %}", "chat template renders no user message"),
         ("llama3", "{{ raise_exception('no') }}", "chat template renders no user message"),
     ],
 )
-def test_a_template_that_cannot_be_used_is_refused(family, own, message):
+def test_an_unusable_family_or_template_is_refused(family, own, message):
     with pytest.raises(PromptError, match=message):
         template_of(family, own)
