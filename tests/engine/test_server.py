@@ -19,6 +19,8 @@ from sfllava_plugin.shapes import clips
 from tests.engine.support import KV_CACHE
 from tests.serving import data_url, serve
 
+pytestmark = pytest.mark.server
+
 NAME = "sf-served"
 QUESTION = "What is happening?"
 
