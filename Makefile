@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test seeded doors faults pure resolve lint bench surfaces lock clean
+.PHONY: demo test seeded doors faults pure resolve lint types bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
@@ -38,6 +38,10 @@ resolve: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
+
+types: $(READY)
+	$(BIN)/mypy
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
