@@ -49,6 +49,9 @@ def pytest_collection_modifyitems(config, items):
             mark = _FOLDER_MARKS.get(item.path.relative_to(_TESTS).parts[0])
             if mark:
                 item.add_marker(mark)
+        # The fixture of `vllm serve` is called so in every file that has one.
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("server")
     without_torch.deselect(config, items)
 
 

@@ -19,8 +19,6 @@ from sfllava_plugin.shapes import clips
 from tests.engine.support import KV_CACHE
 from tests.serving import data_url, serve
 
-pytestmark = pytest.mark.server
-
 NAME = "sf-served"
 QUESTION = "What is happening?"
 

@@ -16,8 +16,6 @@ from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 from tests.serving import data_url, serve
 
-pytestmark = pytest.mark.server
-
 NAME = "sf-marked"
 ENTRY = {"frames": 4, "pathways": "slowfast-slow_2frms_spatial_2d_avg_pool-fast_2x2"}
 

@@ -15,8 +15,6 @@ from tests.faults.host import serving
 from tests.faults.requests import BODIES, NAME, URLS, url_of
 from tests.serving import data_url, serve
 
-pytestmark = pytest.mark.server
-
 #: Runs in every process of the server; files beside it say what is wrong with those that decode.
 BROKEN = """
 import pathlib, sys
