@@ -7,13 +7,13 @@ READY := $(VENV)/.ready
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test seeded doors faults pure resolve lint bench surfaces lock clean
+.PHONY: demo test seeded doors faults pure resolve lint types bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --ignore=tests/doors --ignore=tests/faults
+	$(BIN)/python -m pytest -m "not slow and not gpu and not hostile and not network"
 
 # Faults put into a copy of the package, one at a time: the fast tests must catch each.
 seeded: $(READY)
@@ -21,12 +21,12 @@ seeded: $(READY)
 
 # The same questions through every command that users run: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
 doors: $(READY)
-	$(BIN)/python -m pytest tests/doors
+	$(BIN)/python -m pytest -m slow tests/doors
 	$(BIN)/python -m pytest -m slow tests/engine tests/test_benchmarks.py
 
 # Bad input, hostile input, full disks, kills: through ask, the server and batch.
 faults: $(READY)
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest -m hostile tests/faults
 
 # The part that needs no vLLM, in an environment of its own: make pure PYTHON=python3.13
 pure:
@@ -38,6 +38,10 @@ resolve: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
+
+types: $(READY)
+	$(BIN)/mypy
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

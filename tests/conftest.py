@@ -35,8 +35,24 @@ from tests import without_torch  # noqa: E402
 from tests.videos import CLIPS  # noqa: E402
 
 collect_ignore = without_torch.FILES
-pytest_collection_modifyitems = without_torch.deselect
 pytest_terminal_summary = without_torch.report
+
+_TESTS = Path(__file__).parent
+#: Marks of whole folders, so that a new file there never slips into the fast set.
+_FOLDER_MARKS = {"doors": "slow", "faults": "hostile"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.path.is_relative_to(_TESTS):
+            mark = _FOLDER_MARKS.get(item.path.relative_to(_TESTS).parts[0])
+            if mark:
+                item.add_marker(mark)
+        # The fixture of `vllm serve` is called so in every file that has one.
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("server")
+    without_torch.deselect(config, items)
 
 
 @pytest.fixture(scope="session")

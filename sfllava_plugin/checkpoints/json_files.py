@@ -21,7 +21,7 @@ _REPLACED = {
 }
 
 
-def write(path: Path, value: dict) -> None:
+def write(path: Path, value: dict[str, Any]) -> None:
     """Write ``value`` without the names of code in it."""
     path.write_text(json.dumps(_without_code(value), indent=2, default=str) + "\n", encoding="utf-8")
 

@@ -28,7 +28,7 @@ def read(path: Path) -> tuple[models.BPE, normalizers.Normalizer]:
         fuse_unk=True,
         byte_fallback=True,
     )
-    steps = [normalizers.Replace(" ", SPACE)]
+    steps: list[normalizers.Normalizer] = [normalizers.Replace(" ", SPACE)]
     if model.encode("a", out_type=str)[0].startswith(SPACE):
         steps.insert(0, normalizers.Prepend(SPACE))
     return bpe, normalizers.Sequence(steps)

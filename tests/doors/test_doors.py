@@ -76,6 +76,7 @@ def test_batch_asks_nothing_twice(folder, environment, batch):
     assert out.read_bytes() == before
 
 
+@pytest.mark.server
 def test_the_server_gives_the_answers_of_batch(folder, batch, tmp_path):
     asked = rows(folder / "questions.jsonl")
     arguments = ["--allowed-local-media-path", str(folder)]
