@@ -63,7 +63,7 @@ $(READY): pyproject.toml requirements/cpu.lock packaging/vllm-name/pyproject.tom
 lock:
 	$(BIN)/uv pip compile pyproject.toml --quiet --no-header --no-annotate $(LOCK) \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	  --extra cpu --extra eval --extra ray --extra dev --override requirements/overrides.txt \
+	  --extra cpu --extra eval --extra ray --extra dev --extra docs --override requirements/overrides.txt \
 	  -o requirements/cpu.lock
 
 clean:
