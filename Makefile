@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COG := $(BIN)/python -m cogapp -I packaging --verbosity=1
+PAGES := README.md docs/*.md
 # Keeps the noise of a start-up out of the way; none of it changes a result.
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test seeded doors faults pure resolve lint bench surfaces lock clean
+.PHONY: demo test seeded doors faults pure resolve lint docs tables bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
@@ -38,6 +40,15 @@ resolve: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# The pages as a site in build/site. A broken link fails, and so does a table that the code has left behind.
+docs: $(READY)
+	$(COG) --check --check-fail-msg='make tables' $(PAGES)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Writes the tables of the docs anew from the code.
+tables: $(READY)
+	$(COG) -r $(PAGES)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
