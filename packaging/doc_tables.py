@@ -72,11 +72,6 @@ def model_args() -> str:
         ValueError: the docstring and the parameters differ.
     """
     tree = ast.parse((PACKAGE / "evaluation/adapter.py").read_text(encoding="utf-8"))
-    constants = {
-        node.targets[0].id: str(node.value.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-    }
     model = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "SlowFastLlava")
     init = next(node for node in model.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     parameters = {argument.arg for argument in [*init.args.args[1:], init.args.kwarg]}
@@ -87,7 +82,7 @@ def model_args() -> str:
     rows = []
     for names, text in found:
         text = " ".join(text.split()).replace("``", "`")
-        text = re.sub(r"`([A-Z_]+)`", lambda name: constants.get(name[1], name[0]), text)
+        text = re.sub(r"`(?:(\w+)\.)?([A-Z_]+)`", lambda name: _constant(name[1] or "adapter", name[2]), text)
         shown = "any other" if names == init.args.kwarg.arg else ", ".join(f"`{name}`" for name in names.split(", "))
         rows.append((shown, _escaped(text)))
     return _table(("argument", ""), rows)
@@ -115,6 +110,13 @@ def _line(name: str, depth: int, text: str) -> str:
 
 def _docstring(path: Path) -> str:
     return _first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))).replace("``", "`")
+
+
+def _constant(module: str, name: str) -> str:
+    """Value of a constant in evaluation/."""
+    tree = ast.parse((PACKAGE / f"evaluation/{module}.py").read_text(encoding="utf-8"))
+    assigned = (node for node in tree.body if isinstance(node, ast.Assign))
+    return next(str(node.value.value) for node in assigned if node.targets[0].id == name)
 
 
 def _first_line(text: str | None) -> str:
