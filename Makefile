@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COG := $(BIN)/python -m cogapp -I packaging --verbosity=1
+PAGES := README.md docs/*.md
 # Keeps the noise of a start-up out of the way; none of it changes a result.
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test seeded doors faults pure resolve lint types bench surfaces lock clean
+.PHONY: demo test seeded doors faults pure resolve lint types docs tables bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
@@ -43,6 +45,15 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# The pages as a site in build/site. A broken link fails, and so does a table that the code has left behind.
+docs: $(READY)
+	$(COG) --check --check-fail-msg='make tables' $(PAGES)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Writes the tables of the docs anew from the code.
+tables: $(READY)
+	$(COG) -r $(PAGES)
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
@@ -67,7 +78,7 @@ $(READY): pyproject.toml requirements/cpu.lock packaging/vllm-name/pyproject.tom
 lock:
 	$(BIN)/uv pip compile pyproject.toml --quiet --no-header --no-annotate $(LOCK) \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	  --extra cpu --extra eval --extra ray --extra dev --override requirements/overrides.txt \
+	  --extra cpu --extra eval --extra ray --extra dev --extra docs --override requirements/overrides.txt \
 	  -o requirements/cpu.lock
 
 clean:

@@ -19,7 +19,7 @@ START_SECONDS = 400
 @contextmanager
 def serve(model: str, *arguments: str, log: Path, **variables: str) -> Iterator[str]:
     """Run `vllm serve --model MODEL`; yield its address once healthy."""
-    port = _free_port()
+    port = free_port()
     command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", "--model", model]
     command += ["--port", str(port), "--host", "127.0.0.1", *arguments]
     variables = {"VLLM_LOGGING_LEVEL": "INFO", "no_proxy": "*"} | variables
@@ -41,7 +41,8 @@ def data_url(content: bytes, kind: str = "video/mp4") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The limits in the README, in the command and in the code."""
+"""The limits in the docs, in the command and in the code."""
 
 import sys
 from pathlib import Path
@@ -8,16 +8,16 @@ import pytest
 from sfllava_plugin import cli
 from sfllava_plugin.limits import Limits
 
-README = Path(__file__).parent.parent / "README.md"
-#: Defaults that depend on the machine, as the README gives them.
+PAGE = Path(__file__).parent.parent / "docs/limits.md"
+#: Defaults that depend on the machine, in words.
 IN_WORDS = {"decoders": "half of the cores, 2 to 8", "look_ahead": "`decoders` + 2"}
 
 
 @pytest.mark.parametrize("name", Limits.model_fields)
-def test_the_readme_lists_every_limit(name):
+def test_the_docs_list_every_limit(name):
     field = Limits.model_fields[name]
     default = IN_WORDS.get(name, field.default)
-    assert f"| `{name}` | {default} | {field.description} |" in README.read_text(encoding="utf-8")
+    assert f"| `{name}` | {default} | {field.description} |" in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_command_shows_the_limits_in_force(tmp_path, monkeypatch, capsys):
