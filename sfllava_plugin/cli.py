@@ -230,7 +230,7 @@ def _engine_half(module: str):
         if error.name != "vllm":
             raise
         raise ValueError(f"vllm is not installed: {install_hint('cuda', 'cpu')}") from error
-    return importlib.import_module(f"sfllava_plugin.engine.{module}")
+    return importlib.import_module(f"sfllava_plugin.engine.offline.{module}")
 
 
 if __name__ == "__main__":

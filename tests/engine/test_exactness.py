@@ -6,6 +6,7 @@ import functools
 import pytest
 import torch
 
+from sfllava_plugin.tokens.notation import parse
 from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import FEATURES, assert_same_answer, expected_answer, model_of
@@ -46,7 +47,7 @@ def test_video_features(runners, checkpoints, clips, monkeypatch, count):
     monkeypatch.setattr(model, "_hidden", lambda _: iter(hidden))
     try:
         for notation in PATHWAYS:
-            model.settings = dataclasses.replace(settings, pathways=notation.parse(notation))
+            model.settings = dataclasses.replace(settings, pathways=parse(notation))
             with torch.inference_mode():
                 [tokens] = model.embed_multimodal(video_frames=[torch.from_numpy(frames)])
             expected = reference.pathway(projected, notation)
