@@ -34,6 +34,7 @@ from sfllava_plugin.video.readers import decord_reader  # noqa: E402
 from tests import without_torch  # noqa: E402
 from tests.videos import CLIPS  # noqa: E402
 
+pytest_plugins = ["tests.without_gpu"]
 collect_ignore = without_torch.FILES
 pytest_terminal_summary = without_torch.report
 
