@@ -15,7 +15,7 @@ demo: $(READY)
 	$(BIN)/python -m examples.demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not gpu and not hostile and not network"
+	$(BIN)/python -m pytest -m "not slow and not hostile and not network"
 
 # Faults put into a copy of the package, one at a time: the fast tests must catch each.
 seeded: $(READY)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sfllava_plugin._environment import require_vllm
 
 if TYPE_CHECKING:
-    from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score
-    from sfllava_plugin.engine.offline.runner import Runner
+    from sfllava_plugin.engine.offline import Answer, Failure, Question, Runner, Score
 
 
 def load(model: str | os.PathLike[str], **engine_arguments: Any) -> "Model":
@@ -29,7 +28,7 @@ def load(model: str | os.PathLike[str], **engine_arguments: Any) -> "Model":
         ValueError: vLLM does not have an engine argument, or refuses its value.
     """
     require_vllm()
-    from sfllava_plugin.engine.offline.runner import Runner
+    from sfllava_plugin.engine.offline import Runner
 
     return Model(Runner(os.fspath(model), engine_arguments))
 
@@ -77,7 +76,7 @@ class Model:
             EngineDied: the engine ended; load the model again.
             RuntimeError: the model is closed, or an iterator of `answers` is still open.
         """
-        from sfllava_plugin.engine.offline.questions import Answer, Failure, Question
+        from sfllava_plugin.engine.offline import Answer, Failure, Question
 
         asked = Question(os.fspath(video), question, tuple(options or ()), max_tokens, prompt_frame, logprobs=logprobs)
         [result] = self.answers([asked])

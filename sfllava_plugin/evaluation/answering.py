@@ -13,7 +13,7 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
 from sfllava_plugin import provenance
-from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score
+from sfllava_plugin.engine.offline import Answer, Failure, Question, Score
 from sfllava_plugin.errors import EngineDied
 from sfllava_plugin.evaluation import exit_status, trace
 from sfllava_plugin.evaluation.dealing import Assignment, all_take_part, answer_together

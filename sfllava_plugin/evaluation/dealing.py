@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sfllava_plugin.engine.offline.questions import Question
+from sfllava_plugin.engine.offline import Question
 
 #: How long a finished process waits for the others; lmms-eval allows a day, too.
 _LONGEST_WAIT = timedelta(days=1)

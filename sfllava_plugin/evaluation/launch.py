@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sfllava_plugin.engine.offline.devices import devices_of
+from sfllava_plugin.engine.offline import devices_of
 from sfllava_plugin.tokens.layout import parse
 
 
@@ -34,7 +34,7 @@ def start(pretrained: str, arguments: dict[str, Any], processes: int):
         # This process has lmms-eval's process group, so the engine's must be in another.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
         _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), devices_of(arguments))
-    from sfllava_plugin.engine.offline.runner import Runner
+    from sfllava_plugin.engine.offline import Runner
 
     return Runner(pretrained, arguments)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmms_eval.api.instance import Instance
 
-from sfllava_plugin.engine.offline.questions import Question
+from sfllava_plugin.engine.offline import Question
 from sfllava_plugin.evaluation.documents import question_and_options, words_around
 from sfllava_plugin.prompts.choices import read_choice
 

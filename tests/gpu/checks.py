@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,8 +11,9 @@ from benchmarks import flops
 from benchmarks.timing import timed
 from examples.random_checkpoint import Geometry
 from sfllava_plugin.shapes import clips
-from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, SlowFast, parse
-from sfllava_plugin.tokens.pooling import chunked_video_tokens
+from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.layout import SlowFast, parse
+from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS
 
 PATHWAYS = (
     "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4",
@@ -36,14 +38,17 @@ def pooling_error(notation: str, device: str, dtype: torch.dtype, frames: int = 
 
     def tokens(**where) -> torch.Tensor:
         moved, *linear = (tensor.to(**where) for tensor in (features, weight, bias))
-        found = chunked_video_tokens(
-            moved.split(_CHUNK), frames, parse(notation), lambda pooled: torch.nn.functional.linear(pooled, *linear)
-        )
+        project = partial(_linear, *linear)
+        found = parse(notation).tokens(moved.split(_CHUNK), frames, Grid.square(_GRID**2), project, {})
         assert (found.device.type, found.dtype) == (torch.device(where["device"]).type, where["dtype"])
         return found.to("cpu", torch.float32)
 
     expected = tokens(device="cpu", dtype=torch.float32)
     return ((tokens(device=device, dtype=dtype) - expected).abs().max() / expected.abs().max()).item()
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.linear(pooled, weight, bias)
 
 
 def wrong_answers(runner, folder: Path) -> list[tuple[str, str, str]]:
