@@ -121,6 +121,36 @@ def test_a_killed_engine_loses_no_answer(run, tmp_path):
     assert "loading" not in err
 
 
+#: Asks an engine that is gone, once vLLM's client has noticed and before it says so of itself.
+ASKING_THE_DEAD = """
+import sys, time
+import psutil
+from vllm import SamplingParams
+from sfllava_plugin.engine.offline import Runner
+
+runner = Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 2**26})
+core = runner.engine.llm_engine.engine_core
+[engine] = [child for child in psutil.Process().children() if "EngineCor" in child.name()]
+engine.kill()
+while not (core.resources.engine_dead and core.input_socket.closed):
+    time.sleep(0.01)
+core.ensure_alive = lambda: None
+try:
+    runner._engine.add_request("0", {"prompt_token_ids": [1, 2]}, SamplingParams())
+except Exception as error:
+    print(type(error).__name__, error)
+runner._engine.abort_request(["0"])
+"""
+
+
+def test_a_question_that_meets_an_engine_just_gone(command_environment):
+    environment = command_environment | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    call = [sys.executable, "-c", ASKING_THE_DEAD]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("EngineDied the engine died: its process was killed")
+
+
 @pytest.mark.parametrize("level", ["ERROR", "INFO"])
 def test_a_failed_start_in_this_process(truncated, monkeypatch, capfd, level):
     """With VLLM_LOGGING_LEVEL set by the user, nothing is hidden."""

@@ -61,8 +61,11 @@ class Engine:
         """
         try:
             self.llm.llm_engine.add_request(name, prompt, sampling)
-        except EngineDeadError as error:
-            raise self._died(error) from error
+        except Exception as error:
+            # A thread of vLLM's client may have closed its sockets meanwhile, and any error of theirs comes then.
+            if isinstance(error, EngineDeadError) or self._has_ended():
+                raise self._died(EngineDeadError()) from error
+            raise
 
     def step(self) -> list[RequestOutput]:
         """Run one step of the engine and return its outputs.
@@ -76,11 +79,16 @@ class Engine:
             raise self._died(error) from error
 
     def abort_request(self, names: list[str]) -> None:
-        if not self._is_dead:
+        if not (self._is_dead or self._has_ended()):
             self.llm.llm_engine.abort_request(names)
 
     def close(self) -> None:
         self.llm.llm_engine.engine_core.shutdown()
+
+    def _has_ended(self) -> bool:
+        """Whether the engine's process, if it has one, is known to have ended."""
+        resources = getattr(self.llm.llm_engine.engine_core, "resources", None)
+        return resources is not None and resources.engine_dead
 
     def _died(self, error: Exception) -> EngineDied:
         self._is_dead = True
