@@ -1,4 +1,4 @@
-"""Answer requests: from the journal where possible, otherwise by the engines of all processes together."""
+"""Answer requests from the journal, or with the engines of all processes."""
 
 import statistics
 import sys
@@ -13,7 +13,7 @@ from lmms_eval.models.model_utils.gen_metrics import log_metrics
 from tqdm import tqdm
 
 from sfllava_plugin import provenance
-from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score
+from sfllava_plugin.engine.offline import Answer, Failure, Question, Score
 from sfllava_plugin.errors import EngineDied
 from sfllava_plugin.evaluation import exit_status, trace
 from sfllava_plugin.evaluation.dealing import Assignment, all_take_part, answer_together
@@ -92,7 +92,7 @@ class Answering:
                 self._journal.close()
 
     def _ask(self, asked: list[Assignment], before: int) -> Iterator[tuple[Assignment, Row | str]]:
-        """Ask this process's engine; yield answers, or why there is none, as they come."""
+        """Ask this process's engine; yield answers or errors as they come."""
         begin, tokens, answered = time.monotonic(), 0, 0
         results = self._runner.answers([assignment.question for assignment in asked])
         bar = tqdm(results, total=len(asked), unit="question", smoothing=0.05, disable=self._rank != 0)

@@ -1,4 +1,4 @@
-"""Start an engine in each of lmms-eval's processes, from the arguments of its command."""
+"""Start an engine in each of lmms-eval's processes."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sfllava_plugin.engine.offline.devices import devices_of
+from sfllava_plugin.engine.offline import devices_of
 from sfllava_plugin.tokens import notation
 
 
@@ -33,7 +33,7 @@ def start(pretrained: str, arguments: dict[str, Any], processes: int):
         # This process has lmms-eval's process group, so the engine's must be in another.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
         _choose_devices(int(os.environ.get("LOCAL_RANK", 0)), devices_of(arguments))
-    from sfllava_plugin.engine.offline.runner import Runner
+    from sfllava_plugin.engine.offline import Runner
 
     return Runner(pretrained, arguments)
 
@@ -54,7 +54,7 @@ def _choose_devices(local_rank: int, count: int) -> None:
 
 
 def agreed_time() -> datetime:
-    """The current time, of several processes the first one's, so that all write to one folder."""
+    """Return the first process's time, so that all processes write to one folder."""
     begun = [datetime.now()]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(begun)
@@ -62,7 +62,7 @@ def agreed_time() -> datetime:
 
 
 def _value(value: Any) -> Any:
-    """Parse an engine argument as JSON if it looks like an object or a list."""
+    """Parse an engine argument as JSON if it looks like it."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         return json.loads(value)
     return value
