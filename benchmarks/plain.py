@@ -1,4 +1,4 @@
-"""The plain side: OpenCV, PIL and transformers, used by the book. Nothing here imports the package."""
+"""The plain side: OpenCV, PIL and transformers, without the package."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,10 @@ logging.disable_progress_bar()
 
 
 def read_frames(path: str, indices: list[int], image_size: int) -> np.ndarray:
-    """Decode the frames at rising ``indices``, resized by the CLIP image processor: uint8 [T, S, S, 3]."""
+    """Decode and resize frames at rising ``indices``: uint8 [T, S, S, 3].
+
+    The resize is that of the CLIP image processor.
+    """
     processor = CLIPImageProcessorPil(
         size={"height": image_size, "width": image_size}, do_center_crop=False, do_rescale=False, do_normalize=False
     )
@@ -39,7 +42,7 @@ def read_frames(path: str, indices: list[int], image_size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Prefilled:
-    """State after a prompt: logits of the first token, and the KV cache."""
+    """Logits of the first token, and the KV cache of its prompt."""
 
     logits: torch.Tensor
     cache: DynamicCache
@@ -64,7 +67,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
-        """Encode frames, then pool both pathways: uint8 [T, S, S, 3] -> [tokens, D]."""
+        """Encode frames and pool both pathways: uint8 [T, S, S, 3] -> [tokens, D]."""
         pixels = (frames.permute(0, 3, 1, 2).float() * _RESCALE - self._mean) / self._std
         hidden = self._tower(pixel_values=pixels.to(self._dtype)).last_hidden_state[:, 1:]
         features = self._projector(hidden)
@@ -77,7 +80,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def prefill(self, prompt: list[int], marker: int, video: torch.Tensor) -> Prefilled:
-        """Prefill the whole prompt at once, with the video's tokens in place of ``marker``."""
+        """Prefill the whole prompt, with ``video`` in place of ``marker``."""
         at = prompt.index(marker)
         before, after = (
             self._decoder.get_input_embeddings()(torch.tensor(part, device=self._device))
@@ -90,7 +93,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def generate(self, prefilled: Prefilled, tokens: int) -> tuple[float, list[int]]:
-        """Generate greedily: seconds per token after the first, and ``tokens`` + 1 token ids.
+        """Generate greedily; return seconds per further token, and all token ids.
 
         The cache is left unchanged.
         """

@@ -1,4 +1,4 @@
-"""Show progress: a bar, each result, and a warning if other programs interfere."""
+"""Show a bar, each result, and a warning if other programs interfere."""
 
 import sys
 
@@ -10,7 +10,7 @@ _DISTURBING = 0.1
 
 
 class Progress:
-    """A progress bar on standard error, with a line for each measurement; a context manager."""
+    """A progress bar with a line for each measurement; a context manager."""
 
     def __init__(self, total: int):
         self._bar = tqdm(total=total, unit="measurement", file=sys.stderr)
@@ -37,7 +37,7 @@ class Progress:
 
 
 def disturbed(share: float) -> str:
-    """Warn if other programs took too large a share of the machine's time; "" otherwise."""
+    """Warn if other programs took too much of the machine's time."""
     if share < _DISTURBING:
         return ""
     return f"  ! other programs took {share:.0%} of the machine: times are too long, above all generation's"
@@ -57,7 +57,7 @@ class OthersShare:
         return max(0.0, (busy - own) / whole) if whole > 0 else 0.0
 
     def _now(self) -> tuple[float, float, float]:
-        """Seconds of all cores: total, busy, and busy with this process and its children."""
+        """Seconds of all cores: total, busy, and busy with this program."""
         times = psutil.cpu_times()
         whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
         busy = whole - times.idle - getattr(times, "iowait", 0.0)

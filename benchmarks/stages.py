@@ -1,4 +1,4 @@
-"""The stages of one question about one video, as two sides doing the same work."""
+"""The stages of one question about one video, on both sides."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
 def model_stages(
     ours: OurModel, other: plain.PlainModel, video: Video, geometry: Geometry, tokens: int
 ) -> Iterator[Stage]:
-    """The stages from frames to video tokens, from prompt to first token, and for each further token."""
+    """Yield the model's stages: video tokens, first token, further tokens."""
     exact = ours.dtype == torch.float32
     frames = torch.from_numpy(video.frames).to(ours.device)
     features = None
@@ -90,7 +90,7 @@ def gflops(tower: Result, video: Video, geometry: Geometry) -> dict[str, float]:
 
 
 def _count_calls(model: torch.nn.Module, name: str) -> list[None]:
-    """Replace a method with one that extends the returned list at every call."""
+    """Make a method add to the returned list at every call."""
     calls: list[None] = []
     method = getattr(model, name)
     setattr(model, name, lambda *args, **kwargs: calls.append(None) or method(*args, **kwargs))

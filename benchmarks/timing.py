@@ -1,4 +1,4 @@
-"""Time two sides doing the same work, in turns: a change of speed affects both."""
+"""Time two sides in turns, so that changing speed affects both."""
 
 import statistics
 import threading

@@ -1,4 +1,7 @@
-"""Time the runner's stages and measure its memory, by wrapping its methods and its engine's."""
+"""Time the runner's stages and measure its memory.
+
+This wraps methods of the runner and of its engine.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +11,7 @@ from typing import Any
 import psutil
 
 from benchmarks.timing import Clock, now
-from sfllava_plugin.engine.offline.runner import Runner
+from sfllava_plugin.engine.offline import Runner
 
 #: Runs in threads, beside the rest.
 DECODING = "decode + resize"
@@ -44,7 +47,7 @@ def watched(runner: Runner, model) -> Iterator[Clock]:
 
 
 def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, Callable]]:
-    """Methods to replace in an engine of this process. A step that reads any part of a prompt is prefill."""
+    """List the methods to replace in an engine of this process."""
     engine = runner.engine.llm_engine
     scheduler = engine.engine_core.engine_core.scheduler
     schedule, step = scheduler.schedule, engine.step
@@ -53,6 +56,7 @@ def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, 
     def noted_schedule(*args):
         nonlocal reads_prompts
         output = schedule(*args)
+        # A step that reads any part of a prompt counts as prefill.
         reads_prompts = any(tokens > 1 for tokens in output.num_scheduled_tokens.values())
         return output
 
@@ -71,7 +75,7 @@ def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, 
 
 
 class PeakMemory:
-    """Measures the peak resident memory of this process inside the context, in GB."""
+    """Measures this process's peak resident memory inside the context, in GB."""
 
     def __enter__(self) -> "PeakMemory":
         self._process, self._over = psutil.Process(), threading.Event()

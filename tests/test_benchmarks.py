@@ -1,4 +1,7 @@
-"""`python -m benchmarks --quick` runs, its sides agree, every stage is measured. No speed is asserted."""
+"""`python -m benchmarks --quick` runs, and measures every stage.
+
+No speed is asserted.
+"""
 
 import json
 import math
@@ -81,7 +84,7 @@ def test_a_busy_machine_is_noticed():
 
 @pytest.mark.slow
 def test_jobs_run_with_the_engine_in_another_process(tmp_path):
-    """As on an accelerator. Stages inside the engine cannot be timed there and are left out."""
+    """As on an accelerator, where stages inside the engine are not timed."""
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "SFLLAVA_CACHE": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", IN_ANOTHER], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]

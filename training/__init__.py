@@ -1,1 +1,4 @@
-"""Training of sf-llava-tiny from scratch: `python -m training.train`. Not part of the installed package."""
+"""Training of sf-llava-tiny from scratch: `python -m training.train`.
+
+Not part of the installed package.
+"""

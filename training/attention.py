@@ -11,7 +11,7 @@ NAME = "branching"
 
 
 def _branching(module, query, key, value, attention_mask, scaling, *, beginning: int, branches: int, **_):
-    """Attend: query, key, value [B, H, L, D] with L = beginning + branches * length -> [B, L, H, D]."""
+    """Attend: [B, H, L, D] -> [B, L, H, D], L = beginning + branches * length."""
     query = query * scaling
     first, rest = (slice(None), slice(None), slice(beginning)), (slice(None), slice(None), slice(beginning, None))
     scores = (query[first] @ key[first].transpose(-1, -2)).float() + _causal(beginning)

@@ -1,4 +1,4 @@
-"""Features of many clips, computed once: the tower, most of the work, is frozen by now."""
+"""Features of many clips, computed once with the frozen tower."""
 
 import random
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Bank:
     features: torch.Tensor
 
     def pick(self, indices: list[int], frames: int, rng: random.Random) -> torch.Tensor:
-        """Pick features of some clips at `frames` frames: float32 [len(indices), frames, patches, WIDTH]."""
+        """Pick clips and frames: float32 [len(indices), frames, patches, WIDTH]."""
         step = MOST_FRAMES // frames
         # Only the first two offsets: later ones would show flashes to the slow frames.
         offset = rng.randrange(min(step, 2))

@@ -20,7 +20,7 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Branch:
-    """Token ids of one question, after the common prefix, and of its answer."""
+    """Token ids of a question after the prefix, and its answer."""
 
     question: tuple[int, ...]
     answer: tuple[int, ...]
@@ -72,7 +72,7 @@ class Dialogue:
         return self._branch(question.text, question.options, reply)
 
     def batch(self, questions: list[list[ShapesQuestion]], *, multiple_choice: bool) -> Batch:
-        """Make a batch: as many questions for each clip, either all multiple choice or none."""
+        """Make a batch with as many questions for each clip."""
         before, after = self.beginning(multiple_choice)
         rows = [[self.branch(question) for question in row] for row in questions]
         length = max(len(branch.question) + len(branch.answer) for row in rows for branch in row)
@@ -105,7 +105,7 @@ class Dialogue:
 
 
 def reworded(question: ShapesQuestion, rng: random.Random) -> ShapesQuestion:
-    """Vary the spelling as users do: a capital letter, American spelling, no question mark."""
+    """Vary capitals, spelling and question mark, as users do."""
     text = question.text
     if rng.random() < 0.3:
         text = text.replace("colour", "color")

@@ -1,4 +1,4 @@
-"""Measure sf-llava-tiny on held-out clips, as users run it: python -m training.evaluate [--clips 500]
+"""Measure sf-llava-tiny on held-out clips: python -m training.evaluate [--clips 500]
 
 All figures come from mp4 files and `sfllava batch`, including those with other frames, other pathways, or reversed and
 shuffled clips. Only the ablation of a pathway patches the model, whose tokens it sets to zero. Writes evaluation.json
@@ -54,7 +54,7 @@ def share(replies: Replies, truth: Truth, chosen: Callable[[dict], bool] = lambd
 
 
 def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
-    """Share of correct answers by kind, for one shape, two shapes and multiple choice."""
+    """Share of correct answers by kind, in three groups of questions."""
     groups: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for name, row in truth.items():
         column = "multiple choice" if name.endswith("-choice") else ("one shape", "two shapes")[row["shapes"] - 1]
@@ -64,7 +64,7 @@ def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
 
 
 def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> Path:
-    """Write the same clips with their frames in another order, and the same questions."""
+    """Write the clips with frames in another order, and their questions."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.mp4"):
         reader, frames = cv2.VideoCapture(str(path)), []
@@ -81,10 +81,9 @@ def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> 
 
 
 def without(folder: Path, pathway: str) -> Replies:
-    """Answer with the tokens of one pathway set to zero; return replies by id."""
+    """Answer with one pathway's tokens set to zero; return replies by id."""
     from sfllava_plugin.batch.files import read_rows
-    from sfllava_plugin.engine.offline.questions import Question
-    from sfllava_plugin.engine.offline.runner import Runner
+    from sfllava_plugin.engine.offline import Question, Runner
 
     tokens_of = SlowFast.tokens
 
@@ -107,7 +106,7 @@ def without(folder: Path, pathway: str) -> Replies:
 
 
 def flipped(replies: Replies, before: Replies, truth: Truth) -> float:
-    """Share of correctly named motions whose name turns into its opposite when clips are reversed."""
+    """Share of correctly named motions that reversed clips turn round."""
     moving = [
         name
         for name, row in truth.items()
@@ -125,7 +124,7 @@ def flashing(row: dict) -> bool:
 
 
 def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
-    """Measure other settings and ablations: overall share, share on flashes, and figures of their own."""
+    """Measure other settings and ablations, overall and on flashes."""
     truth = truth_of(folder)
     found: dict[str, dict[str, float]] = {}
 

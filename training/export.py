@@ -1,4 +1,4 @@
-"""Write a trained model as a float16 checkpoint in the format of llava-hf."""
+"""Write a trained model as a float16 checkpoint in llava-hf's format."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def write(tower: Tower, language: Language, folder: Path) -> Path:
 
 
 def _tower_weights(tower: Tower) -> dict[str, torch.Tensor]:
-    """Weights of the tower, with a last layer of zeros, whose output is never read."""
+    """Weights of the tower, with an unused last layer of zeros."""
     root = "vision_tower.vision_model."
     weights = {root + name.removeprefix("vision_model."): weight for name, weight in tower.clip.state_dict().items()}
     last = f"{root}encoder.layers.{TOWER_LAYERS - 1}."

@@ -1,4 +1,4 @@
-"""The curriculum of projector and decoder: stages letters, flash, motion, world and pairs.
+"""The curriculum of projector and decoder, from letters to pairs.
 
 Letters come first, as text alone; then the flash, which only the fast pathway sees; then the motion of one shape; then
 everything at once. Each stage needs those before it: trained on the whole world from the start, multiple choice, motion
@@ -65,20 +65,29 @@ class Curriculum:
             yield Lesson(self._dialogue.batch(rows, multiple_choice=True), None, PATHWAYS, [], "letters")
 
     def flash(self) -> Iterator[Lesson]:
-        """Ask for the colour of the flash, one question per clip. Every fourth lesson is letters again."""
+        """Ask for the colour of the flash, one question per clip.
+
+        Every fourth lesson is letters again.
+        """
         return self._with_letters(lambda: self._lesson(self._every, ("flash",), False, FRAMES, PATHWAYS, each=1))
 
     def motion(self) -> Iterator[Lesson]:
-        """Ask about one shape's colour and motion, and the flash. Every fourth lesson is letters again."""
+        """Ask about one shape's colour and motion, and the flash.
+
+        Every fourth lesson is letters again.
+        """
         return self._with_letters(lambda: self._lesson(self._single, MOTION, False, FRAMES, PATHWAYS))
 
     def world(self) -> Iterator[Lesson]:
-        """Ask everything, half as multiple choice, half with the shipped frames and pathways."""
+        """Ask everything, half as multiple choice, half with the shipped settings."""
         while True:
             yield from self._both_ways(self._every)
 
     def pairs(self) -> Iterator[Lesson]:
-        """Ask everything, with half the lessons about two shapes: telling them apart is learned last."""
+        """Ask everything, with half the lessons about two shapes.
+
+        Telling two shapes apart is learned last.
+        """
         while True:
             yield from self._both_ways(self._pairs)
             yield from self._both_ways(self._every)
@@ -119,7 +128,7 @@ class Curriculum:
         )
 
     def _questions(self, index: int, kinds: tuple | None, choice: bool, each: int) -> list[ShapesQuestion]:
-        """Draw `each` questions, evenly over the kinds, whichever the scene has most of."""
+        """Draw `each` questions, evenly over the kinds."""
         by_kind: dict[str, list[ShapesQuestion]] = {}
         for question in questions(self._bank.scenes[index], self._rng):
             if (kinds is None or question.kind in kinds) and (question.pool or not choice):

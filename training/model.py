@@ -68,13 +68,13 @@ class Tower(nn.Module):
         self.clip = CLIPVisionModel._from_config(tower_config(), attn_implementation="sdpa")
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Encode frames: uint8 [T, S, S, 3] -> [T, GRID * GRID, WIDTH], without the class token."""
+        """Encode frames, without class token: uint8 [T, S, S, 3] -> [T, GRID * GRID, WIDTH]."""
         output = self.clip(normalised(frames), output_hidden_states=True)
         return output.hidden_states[-1][:, 1:]
 
 
 class Language(nn.Module):
-    """Projector, pathways and decoder: from the tower's features to the loss over the answers."""
+    """Projector, pathways and decoder: from features to the answers' logits."""
 
     def __init__(self, vocabulary: int):
         super().__init__()
@@ -88,7 +88,7 @@ class Language(nn.Module):
         return torch.vmap(lambda video: video_tokens(video, chosen, self.linear_2))(hidden)
 
     def forward(self, batch: Batch, video: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Predict every token of the answers: logits [N, vocabulary], and the true ids [N].
+        """Predict the answers' tokens: logits [N, vocabulary], and true ids [N].
 
         Args:
             video: `video_tokens` of the clips, or None for text alone.
@@ -115,5 +115,5 @@ class Language(nn.Module):
 
 
 def _nothing_hidden(hidden: torch.Tensor) -> torch.Tensor:
-    """A four-dimensional mask, which transformers passes on unchanged; our attention masks by itself."""
+    """A mask that transformers passes on unchanged; our attention ignores it."""
     return hidden.new_zeros(1, 1, 1, 1)

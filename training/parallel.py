@@ -1,4 +1,7 @@
-"""Data parallelism: on two cores, two processes of one thread beat one of two."""
+"""Data parallelism: processes that average their gradients.
+
+On two cores, two processes of one thread are faster than one process of two threads.
+"""
 
 import torch
 import torch.distributed as dist

@@ -22,7 +22,7 @@ def moments(frames: int) -> list[float]:
 
 
 def pictures(scene: Scene, times: list[float], rng: random.Random) -> np.ndarray:
-    """Draw uint8 [len(times), S, S, 3], with noise, blur and compression as in video files."""
+    """Draw pictures, degraded as in video files: uint8 [len(times), S, S, 3]."""
     drawn = draw(scene, times, _SIDE)
     noise, blur, quality = rng.choice((0, 0, 3, 6)), rng.random() < 0.3, rng.choice((None, 35, 60, 85))
     if noise:

@@ -25,7 +25,7 @@ _NOTHING = -100
 
 @dataclass(frozen=True)
 class Labels:
-    """Truth for every patch of N pictures: int64 [N, P], but `place` is float32 [N, P, 2]."""
+    """Truth for every patch: int64 [N, P], but `place` is float32 [N, P, 2]."""
 
     covered_colour: torch.Tensor
     covered_kind: torch.Tensor
@@ -52,7 +52,7 @@ class Heads(nn.Module):
         self.place = nn.Linear(WIDTH, 2)
 
     def forward(self, features: torch.Tensor, labels: Labels) -> tuple[torch.Tensor, dict[str, float]]:
-        """Return the loss, the share each head got right, and the place's mean error in picture sides."""
+        """Return the loss, each head's accuracy, and the place's mean error."""
         found = self.place(features).float()
         loss = 4 * F.smooth_l1_loss(found, 4 * (labels.place - 0.5), beta=0.1)
         right = {"place error": ((found / 4 + 0.5) - labels.place).abs().mean().item()}
@@ -64,7 +64,7 @@ class Heads(nn.Module):
 
 
 def sample(count: int, rng: random.Random) -> tuple[torch.Tensor, Labels]:
-    """Draw `count` pictures of random scenes at random moments, uint8 [N, S, S, 3], with their labels."""
+    """Draw `count` labelled pictures of random scenes: uint8 [N, S, S, 3]."""
     frames, labels = [], []
     for _ in range(count // _PICTURES_EACH):
         scene = random_scene(TRAINING_SEEDS + rng.randrange(10**9))

@@ -68,7 +68,10 @@ CLIPS = 12_000
 
 
 class Curve:
-    """The log of a stage: one line of JSON per report, written by the first process."""
+    """The log of a stage: one line of JSON for each report.
+
+    Only the first process writes.
+    """
 
     def __init__(self, folder: Path, stage: str, rank: int):
         self._file = (folder / f"{stage}.jsonl").open("w", encoding="utf-8") if rank == 0 else None
@@ -83,7 +86,7 @@ class Curve:
 
 
 def rate_at(step: int, plan: Plan) -> float:
-    """Learning rate: a short warm-up, a plateau, a cosine down to a tenth."""
+    """Learning rate: short warm-up, plateau, cosine down to a tenth."""
     if step < 100:
         return plan.rate * (step + 1) / 100
     begin = plan.steps * (1 - plan.decay)
@@ -124,7 +127,7 @@ def train_tower(stage: TowerStage, plan: Plan, curve: Curve, rng: random.Random)
 
 
 def answer_right(model: Language, lesson: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss, and for every question whether greedy decoding would give its whole answer."""
+    """Return the loss, and which whole answers greedy decoding gives."""
     with torch.autocast("cpu", torch.bfloat16):
         video = None if lesson.features is None else model.video_tokens(lesson.features, lesson.pathways)
         logits, truth = model(lesson.batch, video)
@@ -142,7 +145,7 @@ def train_language(
     curve: Curve,
     save: Callable[[], None],
 ) -> None:
-    """Train until every sort of lesson is right often enough, or the plan ends."""
+    """Train until all lessons are right often enough, or the plan ends."""
     optimiser = Optimiser(model, plan)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=2 * _REPORT_EVERY))
     for step, lesson in zip(range(1, (plan.until or plan.steps) + 1), lessons, strict=False):
@@ -162,7 +165,7 @@ def train_language(
 
 @torch.no_grad()
 def evaluate(model: Language, curriculum: Curriculum) -> dict[str, float]:
-    """Share of correct answers on held-out clips, by kind, and with other frames and pathways."""
+    """Share of correct held-out answers, by kind and by setting."""
     right: dict[str, list[float]] = defaultdict(list)
     for choice in (False, True):
         for _ in range(6):

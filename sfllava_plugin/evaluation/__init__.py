@@ -1,1 +1,4 @@
-"""The lmms-eval half: the model `sfllava` and our tasks. Nothing else in the package imports lmms_eval."""
+"""The model `sfllava` for lmms-eval, and our tasks.
+
+Nothing else in the package imports lmms_eval.
+"""

@@ -91,7 +91,7 @@ class SlowFastLlava(lmms):
         return torch.device("cpu")
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
-        """Answer ``requests``, in their order; the answer is "" where the video cannot be read.
+        """Answer ``requests``, in order; an unreadable video gives "".
 
         Raises:
             RuntimeError: no question could be answered.
@@ -108,9 +108,9 @@ class SlowFastLlava(lmms):
         return results
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Score continuations: (mean negative log-likelihood of the tokens, whether greedy decoding gives them).
+        """Score continuations: mean loss of the tokens, and whether they are greedy.
 
-        Stock tasks choose the lowest score. It is infinite where the video cannot be read.
+        The loss is the negative log-likelihood; stock tasks choose the lowest. An unreadable video gives infinity.
 
         Raises:
             RuntimeError: no continuation could be scored.

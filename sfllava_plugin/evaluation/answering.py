@@ -1,4 +1,4 @@
-"""Answer requests: from the journal where possible, otherwise by the engines of all processes together."""
+"""Answer requests from the journal, or with the engines of all processes."""
 
 import statistics
 import sys
@@ -92,7 +92,7 @@ class Answering:
                 self._journal.close()
 
     def _ask(self, asked: list[Assignment], before: int) -> Iterator[tuple[Assignment, Row | str]]:
-        """Ask this process's engine; yield answers, or why there is none, as they come."""
+        """Ask this process's engine; yield answers or errors as they come."""
         begin, tokens, answered = time.monotonic(), 0, 0
         results = self._runner.answers([assignment.question for assignment in asked])
         bar = tqdm(results, total=len(asked), unit="question", smoothing=0.05, disable=self._rank != 0)

@@ -36,7 +36,7 @@ class Assignment:
 
 
 def deal(shares: Sequence[Sequence[Assignment]]) -> list[list[Assignment]]:
-    """Distribute questions: each video to one process, as evenly as whole videos allow.
+    """Distribute whole videos over the processes, as evenly as possible.
 
     Deterministic, so that every process computes the same distribution.
     """
@@ -52,7 +52,9 @@ def deal(shares: Sequence[Sequence[Assignment]]) -> list[list[Assignment]]:
 def answer_together(
     mine: list[Assignment], answer: Callable[[list[Assignment]], Iterator[tuple[Assignment, Any]]]
 ) -> Iterator[tuple[Assignment, Any]]:
-    """Answer the questions of all processes together; yield this one's. Every process must call this.
+    """Answer all processes' questions together; yield this one's answers.
+
+    Every process must call this.
 
     Args:
         answer: answers questions on this process's engine.
@@ -76,7 +78,7 @@ def _exchange(mine: Any) -> list[Any]:
 
 
 def all_take_part(requests: Sequence[Any]) -> bool:
-    """Tell, alike in every process, whether all of several processes are in this call.
+    """Tell, alike in all processes, whether all are in this call.
 
     Exchanging would hang otherwise. An engine in this process makes a group of one, which has nothing to exchange. With
     lmms-eval's own cache, a process whose answers are all cached is never called; with agentic tasks, processes take

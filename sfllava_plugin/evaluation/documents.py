@@ -40,7 +40,9 @@ _MULTIPLE_CHOICE: dict[str, Callable[[Document], list[str]]] = {
 def question_and_options(
     task: str, doc: Document, text: str, around: Sequence[str] = ()
 ) -> tuple[str, tuple[str, ...]]:
-    """Find the question and its options, without letters; () for an open-ended question.
+    """Find the question and its options, without their letters.
+
+    Open-ended questions have no options: ().
 
     Args:
         task: name of the task.
@@ -55,7 +57,10 @@ def question_and_options(
 
 
 def option_lines(text: str) -> Asked:
-    """Split a text at its first option line; with fewer than two options, all of it is the question."""
+    """Split a text at the first option line.
+
+    With fewer than two such lines, all of it is the question.
+    """
     lines, options, first = text.splitlines(), [], None
     for number, line in enumerate(lines):
         found = _OPTION.match(line)
@@ -69,7 +74,10 @@ def option_lines(text: str) -> Asked:
 
 
 def words_around(settings: Mapping[str, Any] | None) -> list[str]:
-    """List the words that a task's ``lmms_eval_specific_kwargs`` add to questions; some differ by kind."""
+    """List the words that ``lmms_eval_specific_kwargs`` add to questions.
+
+    Some tasks have different words for each kind of question.
+    """
     words = []
     for name in ("pre_prompt", "post_prompt"):
         found = (settings or {}).get(name) or ""
@@ -84,7 +92,7 @@ def _without(text: str, around: Sequence[str]) -> str:
 
 
 def _without_letters(options: list[str]) -> list[str]:
-    """Strip ``A. ``, ``B. `` and so on if every option has its letter."""
+    """Strip the letters if every option has its own."""
     found = [_OPTION.match(option) for option in options]
     if all(match and match[1] == chr(ord("A") + i) for i, match in enumerate(found)):
         return [match[2] for match in found]

@@ -1,4 +1,4 @@
-"""A journal of answers: after a crash the same command resumes and asks nothing twice.
+"""Keep answers, so that the same command resumes after a crash.
 
 One line of JSON for each answer, written as soon as it is known and found again by everything it depends on. The run
 (model files, settings that change answers, versions) chooses the folder; the video file, the prompt and the limits of
@@ -18,7 +18,9 @@ from sfllava_plugin.provenance import key_of
 
 
 class Journal:
-    """The answers of one run, by key. Several processes and several runs may write at once.
+    """The answers of one run, by key.
+
+    Several processes and several runs may write at once.
 
     On a full or read-only disk the evaluation continues, and answers are no longer kept.
 

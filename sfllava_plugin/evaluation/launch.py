@@ -1,4 +1,4 @@
-"""Start an engine in each of lmms-eval's processes, from the arguments of its command."""
+"""Start an engine in each of lmms-eval's processes."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def _choose_devices(local_rank: int, count: int) -> None:
 
 
 def agreed_time() -> datetime:
-    """The current time, of several processes the first one's, so that all write to one folder."""
+    """Return the first process's time, so that all processes write to one folder."""
     begun = [datetime.now()]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(begun)
@@ -63,7 +63,7 @@ def agreed_time() -> datetime:
 
 
 def _value(value: Any) -> Any:
-    """Parse an engine argument as JSON if it looks like an object or a list."""
+    """Parse an engine argument as JSON if it looks like it."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         return json.loads(value)
     return value

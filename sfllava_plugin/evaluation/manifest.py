@@ -1,4 +1,7 @@
-"""The entry point for lmms-eval. Every start of its command calls it, so it imports nothing heavy."""
+"""The entry point for lmms-eval.
+
+Every start of its command calls it, so it imports nothing heavy.
+"""
 
 from lmms_eval.models.registry_v2 import ModelManifest
 

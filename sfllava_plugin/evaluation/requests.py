@@ -1,4 +1,4 @@
-"""Translate lmms-eval's requests into questions, and answers into the text a task scores. No engine."""
+"""Translate lmms-eval's requests into questions, and answers into scored text."""
 
 import os
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ TaskDict = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Translation:
-    """How requests become questions.
+    """The way requests become questions.
 
     Attributes:
         prompt: one of `PROMPTS`; see adapter.py.
@@ -66,7 +66,7 @@ class Translation:
         )
 
     def reply(self, request: Instance, task_dict: TaskDict, text: str) -> str:
-        """Reduce the model's text to what the task scores: a bare letter if it names an option."""
+        """Reduce the model's text to the letter or text a task scores."""
         context, settings, doc_to_visual, doc_id, task, split = request.args
         _, options = _question_and_options(context, doc_to_visual, task_dict[task][split][doc_id], task)
         letter = read_choice(text, options) if options else None

@@ -1,4 +1,7 @@
-"""Write the prompts that were really sent beside lmms-eval's samples, which show only the task's text."""
+"""Write the prompts really sent, beside lmms-eval's samples.
+
+Those show only the task's own text.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +12,7 @@ from sfllava_plugin._atomic import atomic_write
 
 
 def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
-    """Write the run's description and, for each task, one line of JSON for each request.
+    """Write the run's description, and a line of JSON per request.
 
     Further calls append lines.
 

@@ -23,7 +23,7 @@ TRAINING_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class Clip:
-    """A scene with its open-ended questions, and the same as multiple choice where the kind has options."""
+    """A scene with its open-ended and multiple-choice questions."""
 
     scene: Scene
     open_ended: tuple[ShapesQuestion, ...]
@@ -44,9 +44,9 @@ def moment(frame: int) -> float:
 
 
 def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
-    """Write clips, ``questions.jsonl`` for `sfllava batch`, and ``truth.jsonl``; return the number of questions.
+    """Write clips, ``questions.jsonl`` and ``truth.jsonl``; return the number of questions.
 
-    An id is clip-question, with ``-choice`` appended for multiple choice, where the truth is a letter.
+    `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, where the truth is a letter.
 
     Raises:
         OSError: a file cannot be written.
@@ -69,7 +69,10 @@ def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
 
 
 def edition() -> str:
-    """Hash the code that makes clips. Cached clips of another edition may show something else."""
+    """Hash the code that makes clips.
+
+    Cached clips of another edition may show something else.
+    """
     digest = hashlib.sha256()
     for name in ("scenes.py", "drawing.py", "clips.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())

@@ -1,4 +1,4 @@
-"""Render a scene at any moment: uint8 RGB pictures, anti-aliased, on a dark ground."""
+"""Render a scene at any moment, anti-aliased, as uint8 RGB."""
 
 import math
 
@@ -61,7 +61,7 @@ def _polygon(corners: int, turn: float) -> list[tuple[float, float]]:
 
 
 def _cross(arm: float) -> list[tuple[float, float]]:
-    """The twelve corners of a plus sign whose arms are 2 * ``arm`` wide."""
+    """Corners of a plus sign whose arms are 2 * ``arm`` wide."""
     quarter = [(1.0, -arm), (1.0, arm), (arm, arm)]
     turns = [quarter]
     for _ in range(3):
@@ -78,7 +78,7 @@ _CORNERS = {
 
 
 def _ground(scene: Scene, side: int) -> np.ndarray:
-    """A dark plain, a gradient or a soft texture, uint8 [side, side, 3]."""
+    """A dark plain, gradient or soft texture: uint8 [side, side, 3]."""
     rng = np.random.default_rng(scene.seed)
     base = rng.uniform(12, 62, 3).astype(np.float32)
     across, down = np.meshgrid(np.linspace(0, 1, side, dtype=np.float32), np.linspace(0, 1, side, dtype=np.float32))

@@ -61,7 +61,7 @@ class ShapesQuestion:
 
 
 def questions(scene: Scene, rng: random.Random) -> list[ShapesQuestion]:
-    """List every open-ended question that ``scene`` answers, each in one of its wordings."""
+    """List every open-ended question about ``scene``, each in one wording."""
     return [
         ShapesQuestion(kind, rng.choice(wordings), answer, pool if pool is not None else ANSWERS[kind])
         for kind, wordings, answer, pool in _ask(scene)
@@ -69,7 +69,7 @@ def questions(scene: Scene, rng: random.Random) -> list[ShapesQuestion]:
 
 
 def multiple_choice(question: ShapesQuestion, rng: random.Random, count: int = 4) -> ShapesQuestion:
-    """Turn a question into multiple choice, with up to ``count`` options in random order."""
+    """Make a question multiple choice, with up to ``count`` shuffled options."""
     wrong = [answer for answer in question.pool if answer != question.answer]
     options = [question.answer, *rng.sample(wrong, min(count - 1, len(wrong)))]
     rng.shuffle(options)
@@ -77,7 +77,7 @@ def multiple_choice(question: ShapesQuestion, rng: random.Random, count: int = 4
 
 
 def _ask(scene: Scene) -> Iterator[tuple[str, tuple[str, ...], str, tuple[str, ...] | None]]:
-    """Yield kind, wordings, answer, and the possible answers unless the kind implies them."""
+    """Yield kind, wordings, answer, and possible answers unless implied."""
     for shape in scene.shapes:
         yield from _about(shape, scene)
     numbers = [sum(shape.appears_at <= time for shape in scene.shapes) for time in (0, 1)]

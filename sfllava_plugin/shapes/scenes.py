@@ -1,4 +1,4 @@
-"""Scenes: where shapes are and move, what changes, and when the picture flashes.
+"""Scenes: places and motion of shapes, changes, and flashes.
 
 Lengths are fractions of the picture's side, times fractions of the clip.
 """
@@ -31,7 +31,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape that moves steadily from ``start`` to ``end`` (x, y of its centre) and may change colour once."""
+    """A shape whose centre (x, y) moves steadily from ``start`` to ``end``."""
 
     kind: str
     colour: str
@@ -76,7 +76,7 @@ class Flash:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two shapes of different kind and colour, on a dark ground drawn from ``seed``."""
+    """One or two different shapes, on a dark ground drawn from ``seed``."""
 
     seed: int
     shapes: tuple[Shape, ...]
@@ -95,7 +95,7 @@ def cell(value: float) -> int:
 
 
 def random_scene(seed: int, *, one_shape: bool = False) -> Scene:
-    """Make the scene of a seed; ``one_shape`` restricts it to scenes with a single shape."""
+    """Make the scene of a seed; with ``one_shape``, never more than one."""
     rng = random.Random(seed)
     colours = rng.sample(COLOURS, len(COLOURS))
     kinds = rng.sample(SHAPES, 2)
@@ -124,7 +124,7 @@ def _single(rng: random.Random, kind: str, colours: list[str]) -> Shape:
 
 
 def _together(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple[Shape, Shape]:
-    """Two shapes in opposite rows or columns; only the first may move, along its own row or column."""
+    """Two shapes in opposite rows or columns, along which one may move."""
     start, end, across = _opposite(rng, moving=rng.random() < 0.75)
     first = Shape(kinds[0], colours[0], start, end, _radius(rng))
     return first, Shape(kinds[1], colours[1], across, across, _radius(rng))
@@ -138,7 +138,7 @@ def _arriving(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple
 
 
 def _opposite(rng: random.Random, *, moving: bool) -> tuple[Point, Point, Point]:
-    """Start and end of one shape, and a place for another out of its way."""
+    """Start and end of one shape, and another's place beside its path."""
     near, far = rng.sample((CELLS[0], CELLS[2]), 2)
     horizontal = rng.random() < 0.5
     turn = (lambda along, across: (along, across)) if horizontal else (lambda along, across: (across, along))

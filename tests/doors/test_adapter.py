@@ -1,4 +1,4 @@
-"""The lmms-eval adapter, given requests as lmms-eval makes them, with a real engine."""
+"""The lmms-eval adapter, given lmms-eval's requests, with a real engine."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from sfllava_plugin.shapes import clips
 
 @pytest.fixture(scope="session")
 def tiny():
-    """One engine in this process, without passing that setting on to the other doors' processes."""
-    from sfllava_plugin.engine.offline.runner import Runner
+    """One engine in this process; no setting leaks into other doors'."""
+    from sfllava_plugin.engine.offline import Runner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -38,7 +38,7 @@ def adapter(tiny, monkeypatch):
 
 @pytest.fixture
 def ask():
-    """ask(model, [(video, context, doc), ...]): sends requests about videos, some of which may be missing."""
+    """ask(model, [(video, context, doc), ...]); videos may be missing."""
     from lmms_eval.api.instance import Instance
 
     def run(model, asked, kind="generate_until", task="some_task", settings=None, continuations=None, padding=()):

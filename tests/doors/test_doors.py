@@ -101,7 +101,7 @@ def test_the_server_gives_the_answers_of_batch(folder, batch, tmp_path):
 
 
 def test_lmms_eval_gives_the_answers_of_batch(batch, environment, truth, tmp_path):
-    """The stock command. The first clips of our task are those of this file."""
+    """The stock command; our task starts with the clips used here."""
     names = {
         "open": [name for name in truth if not name.endswith("-choice")],
         "choice": [name for name in truth if name.endswith("-choice")],
@@ -134,7 +134,7 @@ def test_a_ray_cluster_gives_the_answers_of_batch(folder, batch, environment):
 
 
 def test_vllm_run_batch_gives_the_answers_of_batch(folder, batch, environment, tmp_path):
-    """vLLM's own command and OpenAI's file format, with the open-ended questions on one video."""
+    """vLLM's own command, with open-ended questions in OpenAI's file format."""
     asked = [row for row in rows(folder / "questions.jsonl") if "options" not in row and row["video"] == "0.mp4"]
     requests, out = tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"
     with requests.open("w", encoding="utf-8") as file:

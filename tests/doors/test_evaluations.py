@@ -1,4 +1,4 @@
-"""Killed evaluations, and evaluations with several processes: nothing is lost or asked twice."""
+"""Killed evaluations, and several processes: nothing is lost or asked twice."""
 
 import json
 import os
@@ -111,7 +111,10 @@ def test_a_model_that_cannot_be_loaded_gives_one_line_and_exit_status_2(settings
 
 
 def test_two_processes_give_the_answers_of_one(settings, whole, tmp_path):
-    """With an odd number of questions, one process gets padding. Each video goes to one process."""
+    """With an odd number of questions, one process gets padding.
+
+    Each video goes to one process.
+    """
     journal = tmp_path / "journal"
     call = [BIN / "torchrun", "--nproc-per-node", "2", "-m", "lmms_eval", *arguments(tmp_path, journal, 21)]
     done = subprocess.run(call, stderr=subprocess.PIPE, text=True, **settings)

@@ -1,4 +1,7 @@
-"""Replicas die on a Ray cluster, and every question is still answered once. No engine."""
+"""Replicas die on a Ray cluster; every question is answered once.
+
+No engine is started.
+"""
 
 import os
 from functools import partial
@@ -21,7 +24,10 @@ def ray():
 
 
 class Replica:
-    """Answers with its process id. Dies at its second video, once for each file in ``deaths``."""
+    """Answers with its process id.
+
+    It dies at its second video, once for each file in ``deaths``.
+    """
 
     def __init__(self, deaths):
         self._deaths = deaths

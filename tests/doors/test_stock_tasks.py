@@ -1,4 +1,4 @@
-"""Stock lmms-eval tasks, unchanged and offline, run by lmms-eval's own command with a real engine."""
+"""Stock tasks, unchanged and offline, with lmms-eval's command and an engine."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TASKS_FOLDER = Path(sfllava_plugin.__file__).parent / "evaluation" / "tasks"
 
 
 class Judge(BaseHTTPRequestHandler):
-    """An OpenAI-compatible judge: yes and 5 if the prediction contains the answer, no and 0 otherwise."""
+    """An OpenAI-compatible judge, which looks for the answer in the prediction."""
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

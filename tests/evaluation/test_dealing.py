@@ -1,4 +1,4 @@
-"""Distributing questions among processes by video, and counting an engine's accelerators. No engine."""
+"""Distributing questions by video, and counting an engine's accelerators."""
 
 import json
 import subprocess
@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from sfllava_plugin.engine.offline.devices import devices_of
-from sfllava_plugin.engine.offline.questions import Question
+from sfllava_plugin.engine.offline import Question, devices_of
 from sfllava_plugin.evaluation.dealing import Assignment, deal
 
 

@@ -1,4 +1,4 @@
-"""The journal of an evaluation: an answer is found again only if nothing it depends on has changed."""
+"""The journal finds answers unless something they depend on has changed."""
 
 import json
 import os

@@ -42,8 +42,8 @@ def test_make_refuses_other_pythons_in_one_line(tmp_path, release):
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert said == [
-        f"This Python is {release[0]}.{release[1]}, and sfllava_plugin is for {PYTHONS[0]} to {PYTHONS[-1]}: "
-        f"name another with make PYTHON=python{PYTHONS[0]}"
+        f"This Python is {release[0]}.{release[1]}, but sfllava_plugin needs {PYTHONS[0]} to {PYTHONS[-1]}: "
+        f"choose another with make PYTHON=python{PYTHONS[0]}"
     ]
     assert not (tmp_path / "venv").exists()
 

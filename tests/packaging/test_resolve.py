@@ -1,4 +1,7 @@
-"""Installers resolve every extra, on every Python, to tested releases. Nothing is installed."""
+"""Every extra resolves to tested releases, on every Python.
+
+Nothing is installed.
+"""
 
 import subprocess
 import sys
@@ -33,7 +36,7 @@ def resolve(python: str, extras: str, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def resolved():
-    """All resolutions, several at a time: most of the time goes to the package index."""
+    """All resolutions, several at a time, as the index is slow."""
     pool = ThreadPoolExecutor(6)
     cases = [(python, extras) for python in PYTHONS for extras in ON_GPU + ON_CPU]
     cases += [(python, ON_CPU[-1], "--constraint", str(LOCK)) for python in PYTHONS]

@@ -1,4 +1,4 @@
-"""A built wheel works without the source: it contains registry, small model, tasks and templates."""
+"""A built wheel works without the source, and contains every file."""
 
 import os
 import subprocess

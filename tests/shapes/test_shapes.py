@@ -31,7 +31,7 @@ def answers(shown: Scene) -> dict[str, list[str]]:
 
 
 def where(picture: np.ndarray, colour: str) -> tuple[float, float]:
-    """Mean position of the pixels close to a colour, in fractions of the side."""
+    """Mean position of a colour's pixels, in fractions of the side."""
     close = np.abs(picture.astype(int) - RGB[colour]).sum(-1) < 60
     down, across = np.nonzero(close)
     return (across.mean() + 0.5) / len(picture), (down.mean() + 0.5) / len(picture)

@@ -1,4 +1,4 @@
-"""The paper's benchmarks that lmms-eval lacks, read from the files of their public releases.
+"""The paper's benchmarks that lmms-eval lacks, from their public releases.
 
 The files belong in the folder named by SFLLAVA_DATA, or else in lmms-eval's own (HF_HOME):
 
@@ -58,7 +58,7 @@ def tgif_frameqa(release: datasets.Dataset) -> datasets.Dataset:
 
 
 def intentqa(release: datasets.Dataset) -> datasets.Dataset:
-    """JoseponLee/IntentQA: five options, a0 to a4, and the number of the correct one."""
+    """JoseponLee/IntentQA: five options, a0 to a4, and the correct one's number."""
     table = csv.DictReader(_read("intentqa", "test.csv").splitlines())
     return datasets.Dataset.from_list(
         [
@@ -97,7 +97,10 @@ def by_letter(doc: dict, results: list[str]) -> dict[str, float]:
 
 
 def judged(doc: dict, results: list[str]) -> dict[str, dict]:
-    """The judge's verdict (yes or no) and score (0 to 5), requested and parsed as in stock activitynetqa."""
+    """The judge's verdict (yes or no) and score (0 to 5).
+
+    Requested and parsed as in stock activitynetqa.
+    """
     judge = _judge()
     review, _ = judge.get_eval(doc["question"], doc["answer"], results[0], 64)
     # parse_score returns None for a reply it cannot parse.

@@ -1,4 +1,4 @@
-"""The task `sfllava_shapes`: questions about generated clips, which are written on first use."""
+"""The task `sfllava_shapes`, on clips generated on first use."""
 
 import datasets
 
