@@ -46,7 +46,8 @@ def moment(frame: int) -> float:
 def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
     """Write clips, ``questions.jsonl`` and ``truth.jsonl``; return the number of questions.
 
-    `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, where the truth is a letter.
+    `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, where the
+    truth is a letter.
 
     Raises:
         OSError: a file cannot be written.
