@@ -46,7 +46,7 @@ def moment(frame: int) -> float:
 def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
     """Write clips, ``questions.jsonl`` and ``truth.jsonl``; return the number of questions.
 
-    `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, where the
+    `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, whose
     truth is a letter.
 
     Raises:
