@@ -1,6 +1,6 @@
-"""Find the checkpoint of a model by its name: a folder on disk, or a hub repository that is fetched.
+"""Find a model's checkpoint: a folder on disk, or a hub repository to fetch.
 
-It loads neither torch nor transformers.
+Loads neither torch nor transformers.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ _FROM_HUB = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
 
 
 def entry_of(model: str) -> Entry:
-    """The registry's entry of that name, or one with every default for a checkpoint folder or a hub repository.
+    """Return the registry's entry, or one with every default for a folder or hub repository.
 
     Raises:
         RegistryError: a bare word that is no name in the registry and no folder; hub repositories have an owner.
@@ -25,7 +25,7 @@ def entry_of(model: str) -> Entry:
 
 
 def checkpoint_folder(entry: Entry) -> Path:
-    """The folder of a checkpoint, fetched from the hub where it is none on disk.
+    """Return a checkpoint's folder, fetching it from the hub if it is not on disk.
 
     Raises:
         CheckpointError: it is neither on disk nor reachable.

@@ -1,6 +1,6 @@
-"""What a model directory is, for those who write it (prepare.py) and those who read it (engine/).
+"""The names in a model directory, shared by prepare.py, which writes it, and engine/, which reads it.
 
-Light on purpose: vLLM loads the plugin, and this, in every one of its processes.
+Imports nothing heavy: vLLM loads the plugin, and with it this module, in each of its processes.
 """
 
 import json
@@ -10,23 +10,23 @@ from typing import Any
 
 #: Our architecture's name in config.json.
 ARCHITECTURE = "SlowFastLlavaForConditionalGeneration"
-#: What video_preprocessor_config.json says, and our vLLM video loader is registered for.
+#: Named in video_preprocessor_config.json; our vLLM video loader is registered for it.
 VIDEO_PROCESSOR = "SlowFastLlavaVideoProcessor"
-#: The file that makes a folder a model directory: where it came from, and defaults for the engine.
+#: The file that marks a model directory. It holds the origin, and defaults for the engine.
 MANIFEST = "sfllava.json"
-#: The chat template with the prompt frames.
+#: The chat template with the paper's prompts.
 CHAT_TEMPLATE = "chat_template.jinja"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be found, or is not LLaVA-NeXT shaped."""
+    """A checkpoint that cannot be found, read or supported."""
 
 
 def is_prepared(folder: str | os.PathLike) -> bool:
-    """Whether ``folder`` is a model directory."""
+    """Tell whether ``folder`` is a model directory."""
     return (Path(folder) / MANIFEST).is_file()
 
 
 def engine_defaults(folder: str | os.PathLike) -> dict[str, Any]:
-    """The engine arguments that a model directory brings, for those the user leaves unset."""
+    """Read a model directory's defaults for engine arguments that the user leaves unset."""
     return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["engine"]

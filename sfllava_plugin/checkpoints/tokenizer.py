@@ -1,10 +1,8 @@
-"""The tokenizer of a model directory: the checkpoint's own, with ``<image>`` as one special token.
+"""Write a model directory's tokenizer: the checkpoint's own, with ``<image>`` as one special token.
 
-The llava-hf repositories ship a tokenizer.json that has it; those files are linked untouched. The liuhaotian
-repositories ship a sentencepiece model that has not; it is converted once, keeping the released behaviour: every piece
-of text between special tokens is tokenised on its own, so a space token stands before and after the video.
-
-This module knows tokenizer files. It does not know configurations or prompts.
+The llava-hf repositories ship a tokenizer.json with that token, and their files are linked untouched. The liuhaotian
+repositories ship a sentencepiece model without it, which is converted once. As in the released program, each piece of
+text between special tokens is tokenised on its own, so a space token precedes and follows the video.
 """
 
 import json
@@ -25,14 +23,14 @@ _LINKED = (
     "vocab.json",
     "merges.txt",
 )
-#: Every file that may be a tokenizer's. What is not linked here is nobody else's to bring along.
+#: Every file that may belong to a tokenizer. json_files.py links none of them.
 NAMES = (*_LINKED, "tokenizer_config.json", "tekken.json")
-#: Named in tokenizer_config.json, but ours to say; and code, which nobody says.
+#: Keys dropped from tokenizer_config.json: the chat template has its own file, and no code is named.
 _OURS = ("chat_template", "processor_class", "auto_map")
 
 
 def load(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder``, with ``<image>`` as one token.
+    """Load the tokenizer in ``folder``, with ``<image>`` as one token.
 
     Raises:
         CheckpointError: no tokenizer in it that transformers reads.
@@ -52,7 +50,7 @@ def load(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def write(folder: Path, out: Path) -> None:
-    """Put the tokenizer of ``folder`` into ``out``: links where it needs no change, new files where it does."""
+    """Write the tokenizer of ``folder`` into ``out``, as links where it needs no change."""
     if not _has_marker(folder):
         load(folder).save_pretrained(out)
         (out / "chat_template.jinja").unlink(missing_ok=True)
@@ -63,19 +61,19 @@ def write(folder: Path, out: Path) -> None:
     path = out / "tokenizer_config.json"
     config = read_json(folder / path.name if not path.exists() else path)
     kept = {key: value for key, value in config.items() if key not in _OURS}
-    # The class that takes tokenizer.json as it is; the others rebuild parts of it their own way.
+    # This class takes tokenizer.json unchanged; the others rebuild parts of it.
     kept["tokenizer_class"] = "PreTrainedTokenizerFast"
     path.unlink(missing_ok=True)
     path.write_text(json.dumps(kept, indent=2), encoding="utf-8")
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Every text that becomes a special token wherever it stands."""
+    """List the texts that become special tokens wherever they occur."""
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
 def leading_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text of the token put before every prompt, or "" for a tokenizer that puts none."""
+    """Return the text of the token that starts every prompt, or "" if there is none."""
     ids = tokenizer("").input_ids
     return tokenizer.bos_token if ids[:1] == [tokenizer.bos_token_id] else ""
 

@@ -1,4 +1,4 @@
-"""A vocabulary that holds every token of a model directory's tokenizer.
+"""Extend the vocabulary to hold every token of the tokenizer.
 
 The liuhaotian language models have no row for ``<image>``: appended to their tokenizer, it gets the id after the last
 row. vLLM indexes tables of ``vocab_size`` entries with the ids of a prompt, for penalties and log-probabilities, so

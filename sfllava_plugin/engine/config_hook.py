@@ -1,8 +1,7 @@
-"""Defaults that follow from a model directory's own configuration, set where the user left them unset.
+"""Complete vLLM's configuration from a model directory's own.
 
-vLLM keeps a map from architecture to a class that may complete the model's configuration
-(vllm/model_executor/models/config.py). The number of frames belongs there: vLLM's own default, 32, would reach the
-loader otherwise.
+vLLM maps architectures to classes that may complete a model's configuration (vllm/model_executor/models/config.py).
+The number of frames must be set there, or vLLM's own default of 32 reaches the loader.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Enter the defaults of our architecture."""
+    """Register the hook of our architecture."""
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
 
     class SlowFastLlavaDefaults(VerifyAndUpdateConfig):
@@ -33,10 +32,10 @@ def register() -> None:
 
 
 def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
-    """Keep the tokens of as many videos as the operator's limits say.
+    """Make room for the tokens of `cached_videos` videos.
 
-    vLLM keeps as many as it computes in one step (config/scheduler.py): one or two videos. Questions that alternate
-    between more would run the tower for each.
+    vLLM keeps only what it computes in one step (config/scheduler.py), one or two videos. Questions that alternate
+    between more videos would run the tower every time.
     """
     model_config = vllm_config.model_config
     if model_config.multimodal_config is None:
@@ -48,14 +47,14 @@ def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
 
 
 def complete(model_config: "ModelConfig") -> None:
-    """Give the video loader its frame count, its size and the limits.
+    """Pass frame count, image size and limits to the video loader.
 
     Raises:
         ValueError: pathways or frames do not exist, or leave no token for a question.
     """
     limits = registry.load().limits
     video_config = VideoConfig.read(model_config.hf_config, model_config.model)
-    # None when the user switched every modality off and the model runs on text alone.
+    # None if the user switched off every modality: the model then runs on text alone.
     if model_config.multimodal_config is None:
         return
     video = model_config.multimodal_config.media_io_kwargs.setdefault("video", {})

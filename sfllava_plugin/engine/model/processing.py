@@ -1,8 +1,7 @@
-"""vLLM's multimodal processor for SlowFast-LLaVA (vllm/multimodal/processing).
+"""Make frames and placeholders: vLLM's multimodal processor (vllm/multimodal/processing).
 
-It turns videos and images into uint8 frames of the tower's size and each marker in the prompt into as many placeholders
-as the model will produce embeddings. There is no Hugging Face processor behind it. Normalisation, the tower and the
-pathways are the model's.
+Videos and images become uint8 frames of the tower's size, and each marker in the prompt as many placeholders as the
+model will make embeddings. There is no Hugging Face processor behind it; normalising and pooling are the model's job.
 
 `_call_hf_processor`, `_get_mm_fields_config` and `_get_prompt_updates` are called by keyword: their argument names are
 vLLM's.
@@ -35,7 +34,7 @@ from sfllava_plugin.video.resize import resize_frames
 
 
 class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
-    """Counts: tokens of a video and an image, how many of each fit one prompt, frames of the largest video."""
+    """Token counts, and how many videos and images fit one prompt."""
 
     def get_hf_config(self) -> LlavaNextConfig:
         return self.ctx.get_hf_config(LlavaNextConfig)
@@ -46,7 +45,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
 
     @property
     def max_frames(self) -> int:
-        """The most frames a video may have: what the operator set (defaults.py), and memory was measured with."""
+        """The operator's number of frames (config_hook.py), with which vLLM measures memory."""
         return self.ctx.get_mm_config().media_io_kwargs["video"][OPTIONS_KEY].frames
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
@@ -60,7 +59,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
         }
 
     def parse_mm_data(self, mm_data: MultiModalDataDict, *, validate: bool = True) -> MultiModalDataItems:
-        # Both share one marker, and the modality that comes first takes the first ones.
+        # Both share one marker, and vLLM gives the first markers to the first modality.
         videos_first = dict(sorted(mm_data.items(), key=lambda item: item[0] != "video"))
         return super().parse_mm_data(videos_first, validate=validate)
 
@@ -72,7 +71,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
 
 
 class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInfo]):
-    """The largest video and image, with which vLLM measures memory."""
+    """The largest video and image, for measuring memory."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         return VIDEO_MARKER * sum(mm_counts.values())
@@ -102,7 +101,7 @@ class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInf
 
 
 class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo]):
-    """Frames and placeholders of videos and images; in a prompt with both, the videos take the first markers."""
+    """Frames and placeholders of videos and images; videos take the first markers."""
 
     def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
         given = sum(inputs.mm_data_items.get_all_counts().values())
@@ -122,11 +121,11 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         return BatchFeature(outputs)
 
     def _video(self, video) -> torch.Tensor:
-        """Frames as they come from the loader, or from Python: uint8 [T, S, S, 3]."""
+        """Check and resize a video's frames: uint8 [T, S, S, 3]."""
         if not 1 <= len(video) <= self.info.max_frames:
             raise ValueError(
                 f"a video of {len(video)} frames: this model takes 1 to {self.info.max_frames}; sample them with "
-                "sfllava_plugin.video.decode.sample_indices, or set more frames for the model"
+                "sfllava_plugin.sample_indices, or set more frames for the model"
             )
         return self._resized(video)
 
