@@ -67,7 +67,7 @@ def test_processes_answer_each_others_questions(tmp_path):
     assert all(video in (first, second)[rank] for video, rank in by.items())
 
 
-#: One of two processes, and whether it deals its questions: for each kind of task, and for no request at all.
+#: One of several processes: prints whether it deals questions, for each kind of task and for no request.
 TAKING_PART = """
 import json, sys
 from types import SimpleNamespace
@@ -92,7 +92,7 @@ print(json.dumps([all_take_part(share) for share in [*requests, []]]))
 
 
 @pytest.mark.parametrize(("processes", "plain"), [(2, True), (1, False)])
-def test_only_where_every_one_of_several_processes_is_called_questions_are_dealt(tmp_path, processes, plain):
+def test_questions_are_dealt_only_if_every_one_of_several_processes_is_called(tmp_path, processes, plain):
     call = [sys.executable, "-c", TAKING_PART]
     ranks = [[*call, str(rank), tmp_path / "store", str(processes)] for rank in range(processes)]
     runs = [subprocess.Popen(rank, stdout=subprocess.PIPE) for rank in ranks]

@@ -75,11 +75,11 @@ def _exchange(mine: Any) -> list[Any]:
 
 
 def all_take_part(requests: Sequence[Any]) -> bool:
-    """Whether every one of several processes gets its requests in one call, as this one does; the same in all of them.
+    """Tell, alike in every process, whether all of several are in this call.
 
-    An engine in this process makes a group of one, which has nothing to deal. With lmms-eval's own cache a process
-    whose answers are all known is not called, and the rounds of an agent differ. A program that calls lmms-eval does
-    not say whether it has a cache.
+    If one of them were missing, the others would hang. An engine in this process makes a group of one, which has
+    nothing to exchange. With lmms-eval's own cache a process whose answers are all known is not called; an agent's
+    processes go through different numbers of rounds; and a program that calls lmms-eval may or may not have a cache.
     """
     distributed = torch.distributed
     if not (requests and distributed.is_available() and distributed.is_initialized()):
