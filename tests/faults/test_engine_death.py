@@ -121,8 +121,8 @@ def test_a_killed_engine_loses_no_answer(run, tmp_path):
     assert "loading" not in err
 
 
-#: Asks an engine that is gone, once vLLM's client has noticed and before it says so of itself.
-ASKING_THE_DEAD = """
+#: Sends a request after vLLM's client has closed its sockets, but past its own check: the moment of the race.
+SENDING_TO_THE_DEAD = """
 import sys, time
 import psutil
 from vllm import SamplingParams
@@ -143,9 +143,9 @@ runner._engine.abort_request(["0"])
 """
 
 
-def test_a_question_that_meets_an_engine_just_gone(command_environment):
+def test_a_request_to_an_engine_that_has_just_died(command_environment):
     environment = command_environment | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-    call = [sys.executable, "-c", ASKING_THE_DEAD]
+    call = [sys.executable, "-c", SENDING_TO_THE_DEAD]
     done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.startswith("EngineDied the engine died: its process was killed")

@@ -62,7 +62,7 @@ class Engine:
         try:
             self.llm.llm_engine.add_request(name, prompt, sampling)
         except Exception as error:
-            # A thread of vLLM's client may have closed its sockets meanwhile, and any error of theirs comes then.
+            # When the engine dies, a thread of vLLM's client closes the sockets; sending then raises their errors.
             if isinstance(error, EngineDeadError) or self._has_ended():
                 raise self._died(EngineDeadError()) from error
             raise
@@ -79,16 +79,20 @@ class Engine:
             raise self._died(error) from error
 
     def abort_request(self, names: list[str]) -> None:
-        if not (self._is_dead or self._has_ended()):
+        if not self._has_ended():
             self.llm.llm_engine.abort_request(names)
 
     def close(self) -> None:
         self.llm.llm_engine.engine_core.shutdown()
 
+    @property
+    def _client(self):
+        """The state of vLLM's client; None for an engine in this process, which needs no client."""
+        return getattr(self.llm.llm_engine.engine_core, "resources", None)
+
     def _has_ended(self) -> bool:
-        """Whether the engine's process, if it has one, is known to have ended."""
-        resources = getattr(self.llm.llm_engine.engine_core, "resources", None)
-        return resources is not None and resources.engine_dead
+        """Tell whether the engine has failed or its process has ended."""
+        return self._is_dead or (self._client is not None and self._client.engine_dead)
 
     def _died(self, error: Exception) -> EngineDied:
         self._is_dead = True
@@ -109,12 +113,11 @@ class Engine:
 
         A killed process sends nothing, and vLLM 0.32 would block for ever.
         """
-        core = self.llm.llm_engine.engine_core
-        if (resources := getattr(core, "resources", None)) is None:
+        if (client := self._client) is None:
             return
 
-        def watch(outputs=core.outputs_queue):
-            while not resources.engine_dead:
+        def watch(outputs=self.llm.llm_engine.engine_core.outputs_queue):
+            while not client.engine_dead:
                 time.sleep(_WATCH_SECONDS)
             outputs.put_nowait(EngineDeadError())
 
