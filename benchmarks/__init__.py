@@ -1,7 +1,7 @@
-"""How long one question about one video takes, stage by stage, beside plain libraries doing the same work.
+"""Time one question about one video, stage by stage, against plain libraries.
 
     python -m benchmarks [--quick] [--geometry small] [--video PATH] [--json FILE]
 
-Both sides run in one process, on one device, with the same threads, by turns, and their results are compared: a stage
-whose two sides disagree is an error. Only ratios from one run mean anything; the machine may be busy.
+Both sides take turns in one process, on one device, with the same threads. Their results must agree. Only ratios within
+one run mean anything, as the machine may be busy.
 """

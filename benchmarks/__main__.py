@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the options, and the order of things."""
+"""`python -m benchmarks`: options, and the order of measurements."""
 
 import argparse
 import os
@@ -15,15 +15,19 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--geometry", choices=["middle", "small"], default="middle", help="size of the random model")
     parser.add_argument("--repeats", type=_positive, default=5, help="timed repeats after a warm-up")
     parser.add_argument("--tokens", type=_positive, default=32, help="tokens to generate after the first")
-    parser.add_argument("--video", metavar="PATH", help="a video of your own instead of the two others")
-    parser.add_argument("--threads", type=_positive, help="CPU threads of both sides; default: what the engine leaves")
+    parser.add_argument("--video", metavar="PATH", help="use this video instead of the two built-in ones")
+    parser.add_argument("--threads", type=_positive, help="CPU threads of both sides; default: set by the engine")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--videos", type=_numbers, default=[1, 4, 16], help="videos of the jobs, such as 1,4,16")
-    parser.add_argument("--questions", type=_numbers, default=[1, 4, 8], help="questions on each, such as 1,4,8")
-    parser.add_argument("--few", type=_positive, default=4, help="questions that a slow way is timed on, for each job")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the seconds of each question there")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
-    parser.add_argument("--quick", action="store_true", help="small geometry, one repeat: only to see that it runs")
+    parser.add_argument(
+        "--videos", type=_numbers, default=[1, 4, 16], help="number of videos in each job, such as 1,4,16"
+    )
+    parser.add_argument("--questions", type=_numbers, default=[1, 4, 8], help="questions on each video, such as 1,4,8")
+    parser.add_argument(
+        "--few", type=_positive, default=4, help="questions timed for each of the slow ways, in each job"
+    )
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw seconds per question")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    parser.add_argument("--quick", action="store_true", help="small geometry, one repeat: a smoke test")
     options = parser.parse_args(given)
     if options.video and not Path(options.video).is_file():
         parser.error(f"{options.video} is not a file")
@@ -47,16 +51,16 @@ def _numbers(text: str) -> list[int]:
 def main(given: list[str] | None = None) -> None:
     options = _arguments(given)
     if options.threads:
-        # torch and vLLM's own kernels read it when they are loaded, which is why the imports stand below.
+        # torch and vLLM's kernels read it when they are loaded, hence the late imports.
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     with tempfile.TemporaryDirectory(prefix="sfllava-benchmark-") as folder:
-        # The prepared model directory goes the way of its checkpoint.
+        # The prepared model directory is deleted with its checkpoint.
         os.environ["SFLLAVA_CACHE"] = f"{folder}/cache"
         report = {"stages": [], "jobs": [], "settings": {name: getattr(options, name) for name in _SETTINGS}}
         try:
             _measure(options, Path(folder), report)
         except KeyboardInterrupt:
-            print("benchmarks: stopped; this is what was measured", file=sys.stderr)
+            print("benchmarks: interrupted; these are the results so far", file=sys.stderr)
             _show(options, report)
             raise SystemExit(130) from None
         _show(options, report)
@@ -73,9 +77,9 @@ def _show(options: argparse.Namespace, report: dict) -> None:
 
 
 def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
-    """Fill ``found`` with numbers as they are measured."""
+    """Measure, and fill ``found`` with numbers on the way."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # vLLM's, about torch
-    # First: it sets what vLLM reads when it is imported.
+    # First: it sets environment variables that vLLM reads when imported.
     from benchmarks.ours import OurModel  # isort: skip
     import torch
 
@@ -87,7 +91,7 @@ def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
 
     geometry, dtype = inputs.GEOMETRIES[options.geometry], getattr(torch, options.dtype)
     checkpoint = str(write_checkpoint(folder / "checkpoint", geometry=geometry, dtype=dtype))
-    # Before the engine starts: on a CPU it ties this process to its cores, and a server decodes in another process.
+    # Before the engine starts: on a CPU it pins this process to its cores, while a server decodes in other processes.
     videos = inputs.videos(folder, options.video)
     with Progress(len(videos) + stages.OF_THE_MODEL + jobs.count(options)) as progress:
 
@@ -104,7 +108,7 @@ def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
 
         progress.begin("starting the engine")
         clips = inputs.clips(path, folder / "clips", max(options.videos))
-        # Before the model's stages are timed: starting the engine decides how many threads there are.
+        # Before the plain model's stages are timed: starting the engine decides the number of threads.
         ours = OurModel(checkpoint, options.dtype, inside=True)
         other = PlainModel(checkpoint, ours.device, dtype)
         found["machine"] = report.machine(ours.device)
@@ -113,7 +117,7 @@ def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
         found["gflops"] = stages.gflops(tower, video, geometry)
 
         if torch.accelerator.is_available():
-            # The jobs run as users' do: with the engine in a process of its own.
+            # Jobs run as users' do, with the engine in a process of its own.
             progress.begin("starting the engine again")
             ours.close()
             ours = OurModel(checkpoint, options.dtype, inside=False)

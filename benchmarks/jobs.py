@@ -1,12 +1,12 @@
-"""Many questions on many videos, three ways, in one run.
+"""Time many questions on many videos in three ways.
 
-    plain      transformers, everything anew for every question, as the program released with the paper does it
-    one by one vLLM with our model, a question at a time, each decoding its video, in the order of a benchmark's file:
-               the videos one after the other, again and again
-    ours       the runner: all questions at once
+    plain      transformers, which repeats everything for every question, like the program released with the paper
+    one by one vLLM with our model, one question at a time, decoding the video each time. Questions cycle through the
+               videos, as in a benchmark's file
+    ours       the runner, given all questions at once
 
-What a question costs the first way does not depend on the job, so it is timed on a few; the others do the whole job, or
-a stated part of it.
+The plain way's cost per question does not depend on the job, so it is timed on a few questions. The others do the whole
+job, or a stated part of it.
 """
 
 import statistics
@@ -20,16 +20,16 @@ from benchmarks import plain
 from benchmarks.ours import OurModel
 from benchmarks.timing import Clock, now
 from benchmarks.watch import DECODING, ENGINE, GENERATION, PREFILL, TOWER, WAYS, PeakMemory, watched
-from sfllava_plugin.engine.questions import Answer, Question
+from sfllava_plugin.engine.offline import Answer, Question
 
-#: About what an answer in the benchmarks' style takes.
+#: About the length of an answer in benchmarks.
 TOKENS = 16
 _SUBJECTS = ("first", "last", "largest", "smallest", "nearest", "farthest", "brightest", "darkest")
 
 
 @dataclass(frozen=True)
 class Job:
-    """How many videos, and how many questions on each."""
+    """Number of videos, and of questions on each."""
 
     videos: int
     questions: int
@@ -37,13 +37,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Timing:
-    """What one way took for a job.
+    """Time and memory of one way of doing a job.
 
     Attributes:
-        seconds: for each question.
-        asked: how many questions were really asked.
-        stages: seconds in all that each stage took, by name; decoding may run beside the rest.
-        gigabytes: the most memory the process had.
+        seconds: per question.
+        asked: questions really asked.
+        stages: total seconds of each stage, by name. Decoding may overlap the rest.
+        gigabytes: peak memory of the process.
     """
 
     way: str
@@ -60,22 +60,27 @@ class Timing:
 
     @property
     def busy(self) -> float | None:
-        """The share of the time in which the engine worked; None if nobody saw into it."""
+        """Share of the time in which the engine worked.
+
+        None if the engine was in another process.
+        """
         if not any(stage in self.stages for stage in ENGINE):
             return None
         return sum(self.stages.get(stage, 0.0) for stage in ENGINE) / (self.seconds * self.asked)
 
 
 def count(options) -> int:
-    """How many timings `timings` yields."""
+    """Number of timings that `timings` yields."""
     return len(WAYS) * len(options.questions) * len(options.videos)
 
 
 def timings(ours: OurModel, other: plain.PlainModel, videos: list[str], options, image_size: int) -> Iterator[Timing]:
-    """All three ways for every job: the plain way before each job, so that a machine that changes its pace shows.
+    """Time every job in all three ways.
+
+    The plain way is repeated for each job, which reveals a machine whose speed changes.
 
     Raises:
-        RuntimeError: two ways gave different answers.
+        RuntimeError: plain and ours gave different answers.
     """
     for each in options.questions:
         for count in options.videos:
@@ -90,7 +95,7 @@ def timings(ours: OurModel, other: plain.PlainModel, videos: list[str], options,
 
 
 def questions(videos: list[str], each: int) -> list[Question]:
-    """`each` questions on every video, the videos one after the other, again and again."""
+    """List `each` questions on every video, cycling through the videos."""
     texts = [f"What is the {subject} thing in the video?" for subject in _SUBJECTS[:each]]
     return [Question(video, text, max_tokens=TOKENS) for text in texts for video in videos]
 
@@ -98,7 +103,7 @@ def questions(videos: list[str], each: int) -> list[Question]:
 def time_plain(
     ours: OurModel, other: plain.PlainModel, asked: list[Question], job: Job, image_size: int, few: int
 ) -> tuple[list[list[int]], Timing]:
-    """Everything anew for each of the first `few` questions; also their answers' tokens."""
+    """Time the plain way on `few` questions; also return the answers' tokens."""
     clock, answers, seconds = Clock(), [], []
     read = clock.around(DECODING, plain.read_frames)
     tower = clock.around(TOWER, other.video_tokens)
@@ -119,7 +124,7 @@ def time_plain(
 
 
 def time_one_by_one(ours: OurModel, asked: list[Question], job: Job, few: int) -> Timing:
-    """A question at a time through vLLM, the first `few` of them."""
+    """Time the first `few` questions through vLLM, one at a time."""
     ours.forget()
     with PeakMemory() as memory:
         start, count = now(), 0
@@ -131,7 +136,7 @@ def time_one_by_one(ours: OurModel, asked: list[Question], job: Job, few: int) -
 
 
 def time_ours(ours: OurModel, asked: list[Question], job: Job) -> Timing:
-    """The whole job through the runner."""
+    """Time the whole job in the runner."""
     ours.forget()
     with PeakMemory() as memory, watched(ours.runner, ours.model) as clock:
         start = now()
@@ -142,7 +147,13 @@ def time_ours(ours: OurModel, asked: list[Question], job: Job) -> Timing:
 
 
 def _compare(plain_answers: list[list[int]], our_answers: list[Answer]) -> None:
-    """Random weights leave toss-ups, after which two greedy answers part; but what one begins with, the other knows."""
+    """Check that each plain answer starts with a token likely in ours.
+
+    Whole answers may differ: random weights produce near-ties, after which greedy answers diverge.
+
+    Raises:
+        RuntimeError: one does not.
+    """
     for tokens, answer in zip(plain_answers, our_answers, strict=False):
         likely = [candidate["token_id"] for candidate in answer.logprobs]
         if tokens[0] not in likely:

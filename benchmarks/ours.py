@@ -1,11 +1,11 @@
-"""Our side: an engine, asked the way the runner asks it."""
+"""Our side: the runner, and its engine asked directly for single stages."""
 
 import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Threads are not bound: the plain side uses the same ones.
+# Threads are not pinned, so that both sides use the same ones.
 os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -13,10 +13,10 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 import torch
 from vllm import RequestOutput, SamplingParams
 
-from sfllava_plugin.engine.questions import Answer, Question
-from sfllava_plugin.engine.runner import Runner
-from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import Video, read_video
+from sfllava_plugin.engine.offline import Answer, Question, Runner
+from sfllava_plugin.engine.serving.video_loader import metadata
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.frames import Video
 
 FRAMES = 50
 QUESTION = "What happens in the video?"
@@ -25,22 +25,22 @@ _MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
 class OurModel:
-    """The runner's engine, and the model inside it where that is in this process.
+    """The runner's engine, and the model inside it.
+
+    Requests name the video's identifier instead of its frames: `remember` has it processed and encoded once, and no
+    later timing includes that work.
 
     Args:
-        inside: start the engine in this process, so that parts of the model can be called alone; otherwise it is where
-            vLLM puts it, on an accelerator in a process of its own.
-
-    The engine is asked with the video's identifier instead of its frames: decoding, processing and encoding are done
-    once, by `remember`, and are in no time after it.
+        inside: run the engine in this process, so that parts of the model can be called alone. Otherwise vLLM decides;
+            on an accelerator it uses another process.
     """
 
     def __init__(self, checkpoint: str, dtype: str, *, inside: bool):
         settings = {
             "dtype": dtype,
             "kv_cache_memory_bytes": 2**30,
-            "disable_log_stats": False,  # it keeps the times of the tokens
-            # Compiling takes a minute on a CPU; elsewhere the engine's own default is what runs.
+            "disable_log_stats": False,  # keeps the tokens' times
+            # Compiling takes a minute on a CPU. Elsewhere the engine's default applies.
             "enforce_eager": not torch.accelerator.is_available(),
         }
         with _process_of_its_own(False if inside else None):
@@ -57,21 +57,21 @@ class OurModel:
         self.prompt = self.tokenise(QUESTION)
 
     def tokenise(self, question: str) -> list[int]:
-        """The ids of a question's whole prompt."""
+        """Token ids of a question's whole prompt."""
         return self._tokenizer(self.runner.prompt(question), add_special_tokens=False).input_ids
 
     @torch.inference_mode()
     def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 [T, S, S, 3] -> [tokens, D]."""
+        """Encode frames: uint8 [T, S, S, 3] -> [tokens, D]."""
         [tokens] = self.model.embed_multimodal(video_frames=[frames])
         return tokens
 
     def remember(self, video: Video) -> None:
-        """Let the engine see the video once; its embeddings stay in the engine's cache."""
+        """Show the engine the video once, so that its embeddings are cached."""
         self._ask((video.frames, metadata(video)), 1)
 
     def prefill(self) -> RequestOutput:
-        """The first token, with no cached prompt."""
+        """Generate the first token, without a cached prompt."""
         self._engine.reset_prefix_cache()
         output = self._ask(None, 1)
         if output.num_cached_tokens:
@@ -79,7 +79,7 @@ class OurModel:
         return output
 
     def generate(self, tokens: int) -> tuple[float, list[int]]:
-        """Greedy: seconds for each token after the first, and ``tokens`` + 1 token ids."""
+        """Generate greedily; return seconds per further token, and all token ids."""
         output = self._ask(None, tokens + 1)
         times = output.metrics
         return (times.last_token_ts - times.first_token_ts) / tokens, list(output.outputs[0].token_ids)
@@ -95,9 +95,9 @@ class OurModel:
         self._engine.llm_engine.engine_core.reset_encoder_cache()
 
     def answer_alone(self, question: Question) -> list[int]:
-        """One question as a program without a runner asks it: decoded, then generated, and waited for."""
-        settings = self.runner.settings
-        video = read_video(question.video, num_frames=FRAMES, image_size=settings.image_size)
+        """Answer one question without the runner: decode, generate, wait."""
+        size = self.runner.video_config.geometry.image_size
+        video = decode(question.video, num_frames=FRAMES, image_size=size)
         request = {
             "prompt_token_ids": self.tokenise(question.text),
             "multi_modal_data": {"video": [(video.frames, metadata(video))]},
@@ -107,15 +107,15 @@ class OurModel:
         return list(output.outputs[0].token_ids)
 
     def likely_answers(self, questions: list[Question]) -> list[Answer]:
-        """Answers with the likeliest first tokens, in order; not timed."""
+        """Answer in order, with the likeliest first tokens; not timed."""
         asked = [dataclasses.replace(question, logprobs=5) for question in questions]
         answers = dict(self.runner.answers(asked))
         return [answers[position] for position in range(len(asked))]
 
     def indices(self, video: str) -> list[int]:
-        """The source frames that are shown of a video."""
+        """Indices of the source frames sampled from a video."""
         if video not in self._indices:
-            self._indices[video] = list(read_video(video, num_frames=FRAMES, image_size=1).indices)
+            self._indices[video] = list(decode(video, num_frames=FRAMES, image_size=1).indices)
         return self._indices[video]
 
     def _ask(self, video, max_tokens: int) -> RequestOutput:
@@ -131,7 +131,7 @@ class OurModel:
 
 @contextmanager
 def _process_of_its_own(wanted: bool | None) -> Iterator[None]:
-    """Say whether the engine gets one; None leaves it to vLLM and the user."""
+    """Give the engine its own process, or not; None leaves it alone."""
     before = os.environ.get(_MULTIPROCESSING)
     if wanted is not None:
         os.environ[_MULTIPROCESSING] = str(int(wanted))

@@ -1,4 +1,4 @@
-"""The plain side: OpenCV, PIL and transformers as their manuals show them. Nothing here comes from the package."""
+"""The plain side: OpenCV, PIL and transformers, without the package."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,10 @@ logging.disable_progress_bar()
 
 
 def read_frames(path: str, indices: list[int], image_size: int) -> np.ndarray:
-    """The frames numbered ``indices`` (rising): decoded one by one, resized by the CLIP image processor, uint8."""
+    """Decode and resize frames at rising ``indices``: uint8 [T, S, S, 3].
+
+    The resize is that of the CLIP image processor.
+    """
     processor = CLIPImageProcessorPil(
         size={"height": image_size, "width": image_size}, do_center_crop=False, do_rescale=False, do_normalize=False
     )
@@ -39,16 +42,16 @@ def read_frames(path: str, indices: list[int], image_size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Prefilled:
-    """A prompt behind it: the logits that choose the first token, and the cache."""
+    """Logits of the first token, and the KV cache of its prompt."""
 
     logits: torch.Tensor
     cache: DynamicCache
 
 
 class PlainModel:
-    """transformers' own LLaVA-NeXT, its parts called by hand.
+    """transformers' own LLaVA-NeXT, with its parts called by hand.
 
-    The tower's last layer, whose result nobody reads, is taken out: on a shallow tower it would flatter the other side.
+    The tower's last layer, whose output is never used, is removed: on a shallow tower it would flatter our side.
     """
 
     def __init__(self, folder: str, device: torch.device, dtype: torch.dtype):
@@ -64,7 +67,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 [T, S, S, 3] -> [tokens, D]: every frame through tower and projector, then both pathways."""
+        """Encode frames and pool both pathways: uint8 [T, S, S, 3] -> [tokens, D]."""
         pixels = (frames.permute(0, 3, 1, 2).float() * _RESCALE - self._mean) / self._std
         hidden = self._tower(pixel_values=pixels.to(self._dtype)).last_hidden_state[:, 1:]
         features = self._projector(hidden)
@@ -77,7 +80,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def prefill(self, prompt: list[int], marker: int, video: torch.Tensor) -> Prefilled:
-        """The whole prompt at once, the video's tokens where ``marker`` stands."""
+        """Prefill the whole prompt, with ``video`` in place of ``marker``."""
         at = prompt.index(marker)
         before, after = (
             self._decoder.get_input_embeddings()(torch.tensor(part, device=self._device))
@@ -90,7 +93,10 @@ class PlainModel:
 
     @torch.inference_mode()
     def generate(self, prefilled: Prefilled, tokens: int) -> tuple[float, list[int]]:
-        """Greedy: seconds for each token after the first, and ``tokens`` + 1 token ids. The cache is left as it was."""
+        """Generate greedily; return seconds per further token, and all token ids.
+
+        The cache is left unchanged.
+        """
         chosen = [prefilled.logits.argmax().view(1, 1)]
         start = now()
         for _ in range(tokens):

@@ -1,21 +1,21 @@
-"""What a user sees while it runs: a bar, every number as it comes, and whether other programs disturb them."""
+"""Show a bar, each result, and a warning if other programs interfere."""
 
 import sys
 
 import psutil
 from tqdm import tqdm
 
-#: Of the machine's time. With less to share, threads that wait for one another wait ten times as long.
+#: Share of the machine's time. Beyond it, threads that synchronise wait up to ten times as long.
 _DISTURBING = 0.1
 
 
 class Progress:
-    """A bar on standard error with a line for everything that was measured; a context manager."""
+    """A progress bar with a line for each measurement; a context manager."""
 
     def __init__(self, total: int):
         self._bar = tqdm(total=total, unit="measurement", file=sys.stderr)
         self._others = OthersShare()
-        #: Other programs' share of the machine's time, the most while one thing was measured.
+        #: Largest share of the machine's time that other programs took during one measurement.
         self.disturbance = 0.0
 
     def __enter__(self) -> "Progress":
@@ -25,11 +25,11 @@ class Progress:
         self._bar.close()
 
     def begin(self, what: str) -> None:
-        """Name what is measured now."""
+        """Announce the next measurement."""
         self._bar.set_description(what)
 
     def done(self, line: str) -> None:
-        """Say what was measured, and what disturbed it."""
+        """Print a result, with a warning if it was disturbed."""
         share = self._others.since_last()
         self.disturbance = max(self.disturbance, share)
         self._bar.write(line + disturbed(share), file=sys.stderr)
@@ -37,27 +37,27 @@ class Progress:
 
 
 def disturbed(share: float) -> str:
-    """A warning where other programs took too large a share of the machine's time."""
+    """Warn if other programs took too much of the machine's time."""
     if share < _DISTURBING:
         return ""
-    return f"  ! other programs took {share:.0%} of the machine: too slow, generation by far the most"
+    return f"  ! other programs took {share:.0%} of the machine: times are too long, above all generation's"
 
 
 class OthersShare:
-    """How much of the machine's time other programs take."""
+    """Measures the share of the machine's time that other programs take."""
 
     def __init__(self):
         self._process = psutil.Process()
         self._before = self._now()
 
     def since_last(self) -> float:
-        """Their share since the last call."""
+        """Share since the last call."""
         before, self._before = self._before, self._now()
         whole, busy, own = (after - earlier for earlier, after in zip(before, self._before, strict=True))
         return max(0.0, (busy - own) / whole) if whole > 0 else 0.0
 
     def _now(self) -> tuple[float, float, float]:
-        """Seconds of all cores: in all, at work, and at work for this process and those it started."""
+        """Seconds of all cores: total, busy, and busy with this program."""
         times = psutil.cpu_times()
         whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
         busy = whole - times.idle - getattr(times, "iowait", 0.0)

@@ -1,4 +1,4 @@
-"""What was measured, as a table to read and as JSON to keep."""
+"""Results as tables, as JSON and as a picture."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "vllm", "transformers", "decord", "opencv-python-headless"
 
 
 def machine(device: torch.device) -> dict:
-    """What the numbers depend on."""
+    """Describe hardware and software that the numbers depend on."""
     return {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -83,7 +83,7 @@ def show(report: dict) -> None:
 
 
 def _jobs_table(jobs: list[dict]) -> Table:
-    table = Table(title="Many questions: seconds for each question")
+    table = Table(title="Many questions: seconds per question")
     for heading in ("videos", "questions on each", "plain", "one by one", "ours", "plain / ours", "one by one / ours"):
         table.add_column(heading, justify="right")
     for (videos, each), ways in by_job(jobs).items():
@@ -94,13 +94,13 @@ def _jobs_table(jobs: list[dict]) -> Table:
 
 
 def _or_dash(form: str) -> Callable[[float | None], str]:
-    """How a number is shown, which may not have been measured."""
+    """Make a formatter which shows a missing number as "-"."""
     return lambda number: "-" if number is None else form.format(number)
 
 
 def _shares_table(jobs: list[dict]) -> Table:
     stages = (DECODING, PREPROCESSING, *ENGINE)
-    table = Table(title="Our way: share of the time, decoding beside the rest; the engine's own; memory")
+    table = Table(title="Ours: share of the time by stage (decoding overlaps the rest), engine load, peak memory")
     for heading in ("videos", "questions on each", *stages, "engine busy", "peak memory"):
         table.add_column(heading, justify="right")
     for job in jobs:
@@ -113,7 +113,7 @@ def _shares_table(jobs: list[dict]) -> Table:
 
 
 def by_job(jobs: list[dict]) -> dict[tuple[int, int], dict[str, dict]]:
-    """(videos, questions on each) -> way -> its timing."""
+    """Group timings: (videos, questions on each) -> way -> timing."""
     found: dict[tuple[int, int], dict[str, dict]] = {}
     for timing in jobs:
         found.setdefault((timing["videos"], timing["questions"]), {})[timing["way"]] = timing
@@ -121,7 +121,7 @@ def by_job(jobs: list[dict]) -> dict[tuple[int, int], dict[str, dict]]:
 
 
 def plot(report: dict, picture: Path) -> None:
-    """Seconds for each question, three bars a job."""
+    """Draw seconds per question, three bars for each job."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -135,7 +135,7 @@ def plot(report: dict, picture: Path) -> None:
         axes.bar_label(bars, fmt="%.2g", fontsize=7)
     axes.set_xticks(range(len(jobs)), [f"{videos} x {each}" for videos, each in jobs])
     axes.set_xlabel("videos x questions on each")
-    axes.set_ylabel("seconds for each question")
+    axes.set_ylabel("seconds per question")
     host, dtype = report["machine"], report["settings"]["dtype"]
     axes.set_title(f"{host['cpu']}, {host['cores']} cores, {host['device']}, {dtype}")
     axes.margins(y=0.25)
@@ -147,7 +147,7 @@ def plot(report: dict, picture: Path) -> None:
 
 
 def peak_gigabytes(device: torch.device) -> float:
-    """The most memory this process had: the accelerator's where there is one."""
+    """Peak memory of this process: the accelerator's, if there is one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

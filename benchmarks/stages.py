@@ -1,4 +1,4 @@
-"""The stages of one question about one video, each as two sides that do the same work."""
+"""The stages of one question about one video, on both sides."""
 
 from collections.abc import Iterator
 
@@ -9,27 +9,28 @@ from benchmarks import flops, plain
 from benchmarks.ours import FRAMES, OurModel
 from benchmarks.timing import Result, Stage, timed
 from examples.random_checkpoint import Geometry
-from sfllava_plugin.frames import Video, read_video
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.frames import Video
 
-#: How many stages `model_stages` yields.
+#: Number of stages that `model_stages` yields.
 OF_THE_MODEL = 3
 
 
 def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
-    """Video file to resized frames; also the video."""
-    video = read_video(path, num_frames=FRAMES, image_size=image_size)
+    """The stage from video file to resized frames, and the decoded video."""
+    video = decode(path, num_frames=FRAMES, image_size=image_size)
     sides = {
-        "ours": timed(lambda: read_video(path, num_frames=FRAMES, image_size=image_size).frames),
+        "ours": timed(lambda: decode(path, num_frames=FRAMES, image_size=image_size).frames),
         "plain": timed(lambda: plain.read_frames(path, list(video.indices), image_size)),
     }
-    # Decoders may differ in how they turn YUV into RGB, by a level or so.
+    # Decoders convert YUV to RGB with differences of about one level.
     return Stage(f"decode + resize, {name}", sides, _levels, limit=2.0), video
 
 
 def model_stages(
     ours: OurModel, other: plain.PlainModel, video: Video, geometry: Geometry, tokens: int
 ) -> Iterator[Stage]:
-    """Frames to video tokens, prompt to first token, and the tokens after it."""
+    """Yield the model's stages: video tokens, first token, further tokens."""
     exact = ours.dtype == torch.float32
     frames = torch.from_numpy(video.frames).to(ours.device)
     features = None
@@ -66,7 +67,7 @@ def model_stages(
     yield Stage(
         f"generation: each of {tokens} tokens",
         {"ours": lambda: ours.generate(tokens), "plain": lambda: other.generate(prefilled, tokens)},
-        # The share of tokens that differ. Random weights leave toss-ups, after which two greedy answers may part.
+        # Share of tokens that differ. Random weights produce near-ties, after which greedy answers may diverge.
         lambda a, b: sum(x != y for x, y in zip(a, b, strict=True)) / len(a),
         limit=1.0,
         unit="s/token",
@@ -76,11 +77,11 @@ def model_stages(
 
 
 def gflops(tower: Result, video: Video, geometry: Geometry) -> dict[str, float]:
-    """Billions of operations per second of each side of the tower's stage."""
+    """Billions of operations per second, for each side of the tower's stage."""
     frames, patches = len(video.indices), geometry.grid**2
     slow = min(plain.SLOW_FRAMES, frames) * patches
     counts = {
-        # Averages are taken before the projector's second half: only the slow frames go through it whole.
+        # Fast tokens are averaged before the projector's second linear: only slow frames pass it whole.
         "ours": flops.tower(geometry, frames, slow + frames * plain.FAST_SIDE**2),
         "plain": flops.tower(geometry, frames, frames * patches),
         "gemm": flops.product(geometry),
@@ -89,7 +90,7 @@ def gflops(tower: Result, video: Video, geometry: Geometry) -> dict[str, float]:
 
 
 def _count_calls(model: torch.nn.Module, name: str) -> list[None]:
-    """A list that grows with every call."""
+    """Make a method add to the returned list at every call."""
     calls: list[None] = []
     method = getattr(model, name)
     setattr(model, name, lambda *args, **kwargs: calls.append(None) or method(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""Two ways of doing the same work, timed by turns, so that a machine that changes its pace changes it for both."""
+"""Time two sides in turns, so that changing speed affects both."""
 
 import statistics
 import threading
@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-#: Does the work once: the seconds it took, and its result.
+#: Does the work once; returns the seconds it took and its result.
 Side = Callable[[], tuple[float, Any]]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the path: ``sides`` by name, of which "ours" and "plain" must agree.
+    """One stage of the path, with its sides by name.
 
-    ``difference`` compares their results; above ``limit`` the two did not do the same work.
+    ``difference`` compares the results of "ours" and "plain". Above ``limit`` they did not do the same work.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage took: ``seconds`` by side, one number for each repeat."""
+    """Times of a stage: ``seconds`` by side, one number for each repeat."""
 
     name: str
     unit: str
@@ -45,7 +45,7 @@ class Result:
 
     @property
     def ratios(self) -> list[float]:
-        """Plain over ours, for each repeat: above 1 ours is faster."""
+        """Plain over ours for each repeat: above 1, ours is faster."""
         return [plain / ours for ours, plain in zip(self.seconds["ours"], self.seconds["plain"], strict=True)]
 
     @property
@@ -54,7 +54,7 @@ class Result:
 
 
 def timed(work: Callable[[], Any]) -> Side:
-    """A side that is timed from outside."""
+    """Turn a function into a side."""
 
     def side() -> tuple[float, Any]:
         start = now()
@@ -65,14 +65,14 @@ def timed(work: Callable[[], Any]) -> Side:
 
 
 def now() -> float:
-    """The clock, once the accelerator, if there is one, has done all it was given."""
+    """Read the clock, once any accelerator has finished its work."""
     if torch.accelerator.is_available():
         torch.accelerator.synchronize()
     return time.perf_counter()
 
 
 class Clock:
-    """Adds up the seconds that functions take."""
+    """Adds up the seconds spent in functions. Thread-safe."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -94,7 +94,9 @@ class Clock:
 
 
 def measure(stage: Stage, repeats: int) -> Result:
-    """Run every side once to warm up, then ``repeats`` times by turns, each side first in every other repeat.
+    """Run every side once to warm up, then ``repeats`` times in turns.
+
+    The order alternates, so that no side always goes first.
 
     Raises:
         RuntimeError: ours and plain disagree.

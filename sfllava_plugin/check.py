@@ -1,6 +1,6 @@
-"""What is installed, what vLLM sees of it, and what was tested: the table behind `sfllava check`.
+"""The table of `sfllava check`: what is installed, what vLLM sees of it, and what was tested.
 
-What vLLM sees is asked in engine/registered.py; without vllm it says what to install.
+engine/status.py knows what vLLM sees. Without vLLM the table says how to install it.
 """
 
 import platform
@@ -12,9 +12,9 @@ from packaging.version import Version
 
 from sfllava_plugin import registry
 from sfllava_plugin._environment import install_hint
-from sfllava_plugin.faults import DecoderFault
+from sfllava_plugin.video.errors import DecoderFault
 
-#: vLLM releases that the tests run with, and those whose sources are only looked at.
+#: vLLM releases the tests run with, and those whose sources alone are checked.
 TESTED = ("0.32",)
 LOOKED_AT = ("0.33",)
 
@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "transformers", "decord", "av", "lmms-eval")
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table; ``fix`` says what to do when it is not ``good``."""
+    """One line of the table; ``fix`` is the remedy where it is not ``good``."""
 
     name: str
     value: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Look at everything once."""
+    """Check everything once."""
     found = [
         Finding("sfllava-plugin", version("sfllava-plugin")),
         Finding("python", platform.python_version()),
@@ -44,14 +44,14 @@ def findings() -> list[Finding]:
 
 
 def decoders() -> Finding:
-    """Whether videos can be decoded, and what a decoder that was taken over could do."""
-    from sfllava_plugin import decoding
+    """Start a decoder, and list what it could still do if a video took it over."""
+    from sfllava_plugin.video import isolated
 
     try:
-        abilities = decoding.abilities()
+        gaps = isolated.sandbox_gaps()
     except DecoderFault as fault:
         return Finding("decoders", "do not start", False, str(fault))
-    return Finding("decoders", f"confined, but can {'; '.join(abilities)}" if abilities else "confined")
+    return Finding("decoders", f"confined, but can {'; '.join(gaps)}" if gaps else "confined")
 
 
 def _vllm() -> list[Finding]:
@@ -71,7 +71,7 @@ def _tested(release: str) -> Finding:
     if release in TESTED:
         return Finding("tested with it", "yes")
     if release in LOOKED_AT:
-        return Finding("tested with it", "its sources were checked, it was not run")
+        return Finding("tested with it", "its sources were checked, nothing was run")
     wanted = ", ".join(f"{known}.x" for known in TESTED)
     return Finding("tested with it", "no", False, f"the tests run with vllm {wanted}")
 
@@ -82,13 +82,13 @@ def _seen_by_vllm() -> list[Finding]:
     if "sfllava" not in plugins:
         seen = Finding("plugin entry point", "not seen", False, "install the package again")
     try:
-        from sfllava_plugin.engine.registered import parts
+        from sfllava_plugin.engine.status import parts
 
         registered = parts()
-    except Exception as error:  # whatever an unknown vLLM raises is the finding
+    except Exception as error:  # An unknown vLLM may raise anything.
         return [
             seen,
-            Finding("plugin", f"vllm does not take it: {error}", False, "see tested range"),
+            Finding("plugin", f"fails in this vllm: {error}", False, "install a tested vllm"),
         ]
     fix = "VLLM_PLUGINS must be unset or name sfllava"
     return [

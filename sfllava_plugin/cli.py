@@ -1,6 +1,6 @@
 """The command `sfllava`: models, prepare, ask, batch, limits, shapes, tasks-dir, check.
 
-Exit codes: 0 done, 1 something asked for is not as it should be, 2 wrong usage or input, or an engine that does not
+Exit codes: 0 done, 1 some questions failed or the check found a fault, 2 wrong usage or input, or the engine did not
 start, 3 the engine died. Errors are one line on standard error.
 """
 
@@ -8,40 +8,61 @@ import dataclasses
 import importlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from sfllava_plugin._environment import install_hint, quiet
+from sfllava_plugin._cli_parts import (
+    EngineArguments,
+    ModelOption,
+    complete_name,
+    example,
+    parse_engine_arguments,
+    print_table,
+)
+from sfllava_plugin._environment import quiet, require_vllm
 from sfllava_plugin.errors import EngineDied
-from sfllava_plugin.faults import DecoderFault
+from sfllava_plugin.video.errors import DecoderFault
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
-    # Help in plain text: rich's parser of markup takes as long to import as all else.
+    # Plain help: importing rich's markup parser takes as long as everything else.
     rich_markup_mode=None,
-    help="SlowFast-LLaVA: a training-free video LLM in vLLM.",
 )
 
-# What wrong usage raises; some releases of typer bring it from click, some on their own.
+
+# The base of usage errors, which some releases of typer import from click and others define.
 _UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 _ENGINE_DIED = 3
 
-#: Alternatives of the answer's first token in `ask --json`.
+#: Likeliest first tokens in `ask --json`.
 _JSON_LOGPROBS = 5
 
-Model = Annotated[str, typer.Option(help="An alias, a model directory, a checkpoint folder or a hub repository.")]
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from sfllava_plugin import __version__
+
+        print(f"sfllava {__version__}")
+        raise typer.Exit
 
 
-@app.command()
+@app.callback()
+def common_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """SlowFast-LLaVA: a training-free video LLM in vLLM."""
+
+
+@app.command(epilog=example("sfllava models --json"))
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
-    """List the models that answer to a name."""
+    """List the models that have a name."""
     from sfllava_plugin import registry
 
     entries = list(registry.load())
@@ -52,44 +73,60 @@ def models(
         (entry.name, ", ".join(entry.aliases), entry.checkpoint, str(entry.frames), str(entry.pathways))
         for entry in entries
     ]
-    _print_table(rows, "model", "aliases", "checkpoint", "frames", "pathways")
+    print_table(rows, "model", "aliases", "checkpoint", "frames", "pathways")
 
 
-@app.command()
+@app.command(epilog=example("sfllava prepare sf-llava-tiny -o tiny"))
 def prepare(
-    model: Annotated[str, typer.Argument(help="An alias, a checkpoint folder or a hub repository.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where; by default in the cache.")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name or an alias, a checkpoint folder or a hub repository.", autocompletion=complete_name
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The directory to write; by default one in the cache.")
+    ] = None,
 ) -> None:
-    """Write the directory that `vllm serve DIRECTORY` loads; its name is the last line printed."""
+    """Write a model directory for `vllm serve`.
+
+    The last line on standard output is the directory.
+    """
     quiet()
-    from sfllava_plugin import checkpoints
+    from sfllava_plugin.checkpoints.hub import entry_of
+    from sfllava_plugin.checkpoints.prepare import prepare as write
 
-    print(checkpoints.prepare(checkpoints.entry_of(model), output))
+    print(write(entry_of(model), output))
 
 
-@app.command()
+@app.command(epilog=example('sfllava ask clips/0.mp4 "what colour is the flash?" --model sf-llava-tiny'))
 def ask(
     video: Annotated[str, typer.Argument(help="A video file or a folder of images.")],
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[str, typer.Argument(help="The question, without a prompt around it.")],
     options: Annotated[
         list[str] | None,
-        typer.Option("--options", help="An option of a multiple-choice question; repeat it."),
+        typer.Option("--options", help="One option of a multiple-choice question; repeat it for each."),
     ] = None,
-    model: Model = "sf-llava",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
-    engine_args: Annotated[str, typer.Option(help="vLLM engine arguments as a JSON object.")] = "{}",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer and what it came from as JSON.")] = False,
+    model: ModelOption = "sf-llava",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of the answer in tokens.")] = 256,
+    engine_args: EngineArguments = "{}",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the answer, its prompt, frames and token ids as JSON.")
+    ] = False,
 ) -> None:
-    """Ask one question about one video."""
+    """Ask one question about one video.
+
+    With --options the answer is a letter.
+    """
     quiet()
     from sfllava_plugin import registry
-    from sfllava_plugin.decoding import read_video
+    from sfllava_plugin.video.isolated import read_video
 
-    arguments = _engine_arguments(engine_args)
-    # Before the engine is started: a video that cannot be read should not cost a minute.
+    arguments = parse_engine_arguments(engine_args)
+    # An unreadable video fails here, before the engine takes a minute to start.
     read_video(video, num_frames=1, image_size=1, limits=registry.load().limits)
-    runner = _engine_half("runner")
-    # One question does not pay for compiling.
+    runner = _engine_half("offline.runner")
+    # Compiling takes longer than it saves on one question.
     engine = runner.Runner(model, {"enforce_eager": True} | arguments)
     logprobs = _JSON_LOGPROBS if as_json else 0
     answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens, logprobs=logprobs))
@@ -99,41 +136,60 @@ def ask(
         print(answer.answer or answer.text)
 
 
-@app.command()
+@app.command(epilog=example("sfllava batch clips/questions.jsonl -o answers.jsonl --model sf-llava-tiny"))
 def batch(
     questions: Annotated[
-        str, typer.Argument(help="JSON Lines: id, video, question, options, max_tokens. - reads stdin.")
+        str,
+        typer.Argument(
+            help="JSON Lines with id, video, question and, optionally, options and max_tokens; - for standard input."
+        ),
     ],
-    output: Annotated[str, typer.Option("-o", "--output", help="JSON Lines of answers. - writes stdout.")],
-    model: Model = "sf-llava",
-    engine_args: Annotated[str, typer.Option(help="vLLM engine arguments as a JSON object.")] = "{}",
-    ray: Annotated[str | None, typer.Option(help="Use the Ray cluster at this address, or local.")] = None,
-    replicas: Annotated[int | None, typer.Option(min=1, help="Engines on the Ray cluster.")] = None,
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="The file of answers, JSON Lines; - for standard output.")
+    ],
+    model: ModelOption = "sf-llava",
+    engine_args: EngineArguments = "{}",
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster to run on; local starts one on this machine.")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Engines on the Ray cluster; by default as many as its GPUs allow.")
+    ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Drop what the output holds of other questions or of unknown origin.")
+        bool,
+        typer.Option("--overwrite", help="Replace answers to other questions, or of unknown origin, in the output."),
     ] = False,
 ) -> int:
-    """Answer a file of questions; run again, it does only what is missing."""
-    quiet()
-    from sfllava_plugin import batch_command, provenance
+    """Answer a file of questions.
 
-    arguments = _engine_arguments(engine_args)
+    The same command, run again, continues where it stopped and repeats questions that failed.
+    """
+    quiet()
+    from sfllava_plugin import provenance
+    from sfllava_plugin.batch import command
+
+    arguments = parse_engine_arguments(engine_args)
 
     def answering(rows):
         print(f"sfllava: loading {model}", file=sys.stderr)
         if ray:
-            return _engine_half("replicas").answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
-        return _engine_half("batch_rows").answer_here(rows, model, arguments)
+            return _engine_half("offline.replicas").answer_on_ray(
+                rows, model, arguments, address=ray, replicas=replicas
+            )
+        return _engine_half("offline.replicas").answer_here(rows, model, arguments)
 
     def describe():
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)
 
-    return batch_command.run(questions, output, answering, describe, overwrite=overwrite)
+    return command.run(questions, output, answering, describe, overwrite=overwrite)
 
 
-@app.command()
+@app.command(epilog=example("SFLLAVA_REGISTRY=my-models.yaml sfllava limits"))
 def limits() -> None:
-    """Show what a video and a request may cost at most, and why."""
+    """Show the limits on videos and requests.
+
+    Change them under `limits` in the file named by SFLLAVA_REGISTRY.
+    """
     from sfllava_plugin import registry
     from sfllava_plugin.limits import DEFAULTS
 
@@ -142,41 +198,50 @@ def limits() -> None:
         (name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description)
         for name, field in type(here).model_fields.items()
     ]
-    _print_table(rows, "limit", "here", "default", "on")
+    print_table(rows, "limit", "here", "default", "on")
 
 
-@app.command()
+@app.command(epilog=example("sfllava shapes clips --clips 10"))
 def shapes(
-    folder: Annotated[Path, typer.Argument(help="Where the clips go.")],
-    clips: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="The first clip's seed.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="The folder to write to.")],
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first clip; each further one adds 1.")] = 0,
 ) -> None:
-    """Write clips of coloured shapes, what sf-llava-tiny knows, with questions.jsonl for batch and truth.jsonl."""
+    """Write clips of moving shapes with questions about them.
+
+    sf-llava-tiny was trained on such clips. questions.jsonl is for `sfllava batch`, truth.jsonl has the right answers.
+    """
     from sfllava_plugin.shapes.clips import write_folder
 
     count = write_folder(folder, range(seed, seed + clips))
     print(f"{clips} clips and {count} questions in {folder}")
 
 
-@app.command(name="tasks-dir")
+@app.command(
+    name="tasks-dir",
+    epilog=example("lmms-eval --include_path $(sfllava tasks-dir) --tasks sfllava_shapes ..."),
+)
 def tasks_dir() -> None:
-    """Print the folder of our lmms-eval tasks, for --include_path."""
+    """Print the folder of our lmms-eval tasks."""
     print(Path(__file__).with_name("evaluation") / "tasks")
 
 
-@app.command()
+@app.command(epilog=example("sfllava check"))
 def check() -> None:
-    """Show what is installed, whether vLLM sees the plugin, and what was tested."""
+    """Check the installation, and whether vLLM finds the plugin.
+
+    The exit code is 1 if something needs fixing; the last column says how.
+    """
     from sfllava_plugin.check import findings
 
     found = findings()
-    _print_table([(each.name, "ok" if each.good else "!!", each.value, each.fix) for each in found])
+    print_table([(each.name, "ok" if each.good else "!!", each.value, each.fix) for each in found])
     if not all(finding.good for finding in found):
         raise typer.Exit(1)
 
 
 def main() -> None:
-    """Run the command; an error that has a name becomes one line and an exit code."""
+    """Run the command, and turn expected errors into one line and an exit code."""
     arguments = sys.argv[1:] or ["--help"]
     try:
         code = app(arguments, standalone_mode=False)
@@ -198,36 +263,8 @@ def _stop(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _print_table(rows: Iterable[Sequence[str]], *header: str) -> None:
-    # Here and not above: most commands print no table, and rich takes a tenth of a second to import.
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=None, show_header=bool(header))
-    for row in rows:
-        table.add_row(*row)
-    # A table read by a program has no edge to wrap at.
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
-
-
-def _engine_arguments(text: str) -> dict:
-    try:
-        arguments = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"--engine-args is not JSON: {error}") from error
-    if not isinstance(arguments, dict):
-        raise ValueError('--engine-args must be a JSON object, like \'{"dtype": "float16"}\'')
-    return {name.replace("-", "_"): value for name, value in arguments.items()}
-
-
 def _engine_half(module: str):
-    """A module of the engine half, which needs vllm."""
-    try:
-        importlib.import_module("vllm")
-    except ModuleNotFoundError as error:
-        if error.name != "vllm":
-            raise
-        raise ValueError(f"vllm is not installed: {install_hint('cuda', 'cpu')}") from error
+    require_vllm()
     return importlib.import_module(f"sfllava_plugin.engine.{module}")
 
 

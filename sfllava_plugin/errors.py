@@ -1,4 +1,4 @@
-"""Errors that end a whole command, whatever it was asked. Their messages are one line."""
+"""Errors that end a whole command. Each message is one line."""
 
 
 class EngineStartError(ValueError):
@@ -6,4 +6,7 @@ class EngineStartError(ValueError):
 
 
 class EngineDied(RuntimeError):
-    """The engine ended before its work was done. Nothing more can be asked; what was answered is right."""
+    """The engine died before its work was done.
+
+    The answers it gave are valid; it can give no more.
+    """

@@ -1,7 +1,7 @@
-"""What answers depend on: model files, settings, versions and videos, and short keys for all of these.
+"""Describe everything that answers depend on, and hash it into short keys.
 
-`sfllava batch` and the evaluation's journal find earlier answers by these keys. This module reads files and importlib's
-metadata. It does not know tasks or engines, and loads neither torch nor transformers.
+`sfllava batch` and the evaluation's journal find earlier answers by these keys: of model files, engine arguments,
+package versions and videos. Importing this loads neither torch nor transformers.
 """
 
 import hashlib
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sfllava_plugin import registry
-from sfllava_plugin.model_directory import is_prepared
-from sfllava_plugin.sources import checkpoint_folder, entry_of
+from sfllava_plugin.checkpoints.hub import checkpoint_folder, entry_of
+from sfllava_plugin.checkpoints.prepared import is_prepared
 
-#: Engine arguments that change how fast answers come, not what they are.
+#: Engine arguments that change the speed, not the answers.
 _ABOUT_SPEED = {
     "async_scheduling",
     "compilation_config",
@@ -33,20 +33,20 @@ _ABOUT_SPEED = {
     "tensor_parallel_size",
 }
 _PACKAGES = ("sfllava-plugin", "vllm", "torch", "transformers", "decord", "av", "Pillow")
-#: Larger files are weights: they are known by size and age.
+#: Larger files are weights, identified by size and modification time.
 _READ_WHOLE = 2**24
 
 
 def key_of(what: Any) -> str:
-    """A short name for anything that JSON can hold; equal for equals only."""
+    """Hash anything that JSON can hold into 32 hexadecimal digits."""
     return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def describe(folder: Path | None, engine_arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that answers depend on, beside video and prompt.
+    """Describe everything that answers depend on, except video and prompt.
 
     Args:
-        folder: a model directory, or a checkpoint; None where its files are on other machines.
+        folder: a model directory or a checkpoint; None if its files are on other machines.
     """
     files = sorted(folder.iterdir()) if folder else []
     return {
@@ -57,11 +57,11 @@ def describe(folder: Path | None, engine_arguments: Mapping[str, Any]) -> dict[s
 
 
 def describe_model(model: str, engine_arguments: Mapping[str, Any], *, elsewhere: bool = False) -> dict[str, Any]:
-    """`describe` for a model by its name, without preparing it.
+    """Describe a model by its name, without preparing it.
 
     Args:
         model: an alias, a model directory, a checkpoint folder or a hub repository.
-        elsewhere: it runs on other machines. What is not in a folder here is known by its entry alone.
+        elsewhere: the model runs on other machines: without a folder here, only its entry in the registry counts.
 
     Raises:
         CheckpointError, RegistryError: the model cannot be found.
@@ -75,12 +75,12 @@ def describe_model(model: str, engine_arguments: Mapping[str, Any], *, elsewhere
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The installed version of each package."""
+    """Return the installed version of each package, or ``absent``."""
     return {package: _version(package) for package in packages}
 
 
 def video_identity(path: str) -> str:
-    """A video's path, size and age; of a folder, those of the files in it.
+    """Identify a video, or a folder's files, by path, size and time.
 
     Raises:
         OSError: there is no such file.

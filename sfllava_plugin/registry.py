@@ -1,9 +1,7 @@
-"""registry.yaml and the user's second file: every model by name, as validated, immutable entries, and the limits.
+"""Read registry.yaml and the user's own file: models by name, as validated, immutable entries, and limits.
 
-A user's file is named by the environment variable ``SFLLAVA_REGISTRY``; a name in it wins over the packaged one, and so
-does a limit over its default.
-
-This module knows names and settings. It does not open checkpoints and does not know vLLM.
+The environment variable ``SFLLAVA_REGISTRY`` names the user's file. Its models win over packaged ones of the same name,
+its limits over the defaults. This module opens no checkpoint and does not import vLLM.
 """
 
 import os
@@ -16,10 +14,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from sfllava_plugin.limits import DEFAULTS, Limits
-from sfllava_plugin.pathways import DEFAULT, Single, SlowFast, parse
 from sfllava_plugin.prompts import FAMILIES
+from sfllava_plugin.tokens.layout import DEFAULT, TokenLayout, parse
 
-#: Names the user's own registry file.
+#: The environment variable for the user's own file.
 USER_FILE = "SFLLAVA_REGISTRY"
 _PARTS = ("models", "limits")
 
@@ -27,7 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class RegistryError(ValueError):
-    """A registry file that cannot be used, or a model that is in none."""
+    """An invalid registry file, or a model in none of them."""
 
 
 def _family(name: str | None) -> str | None:
@@ -37,24 +35,24 @@ def _family(name: str | None) -> str | None:
 
 
 def _name(text: object) -> str:
-    """Names stand in messages, tables and command lines."""
+    # Messages, tables and command lines contain names.
     if not isinstance(text, str) or not text.strip() or not text.isprintable():
         raise ValueError(f"{text!r} cannot be a name: use text of printable characters")
     return text
 
 
 class Entry(BaseModel):
-    """One model: a checkpoint and how SlowFast-LLaVA is set up on it. Fields are explained in registry.yaml."""
+    """One model: a checkpoint and its SlowFast-LLaVA settings, which registry.yaml explains."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     name: Annotated[str, BeforeValidator(_name)]
     checkpoint: str
     revision: str | None = None
-    layout: Literal["hf", "original"] | None = None
+    format: Literal["hf", "original"] | None = None
     frames: int = Field(default=50, ge=1, strict=True)
     pathways: Annotated[
-        SlowFast | Single,
+        TokenLayout,
         BeforeValidator(parse),
         PlainSerializer(str),
     ] = DEFAULT
@@ -67,7 +65,7 @@ class Entry(BaseModel):
 class Registry:
     """Entries by name and alias; a name in ``over`` wins over the same name in ``entries``.
 
-    An alias of an entry that ``over`` replaces stays with its name.
+    An entry that ``over`` replaces by name keeps its aliases, which then mean the replacement.
     """
 
     def __init__(self, entries: dict[str, Entry], over: dict[str, Entry] | None = None, limits: Limits = DEFAULTS):
@@ -88,14 +86,14 @@ class Registry:
         return iter(self._entries.values())
 
     def find(self, name: str) -> Entry | None:
-        """The entry with this name or alias, or None."""
+        """Return the entry with this name or alias, or None."""
         return self._by_name.get(name)
 
     def get(self, name: str) -> Entry:
-        """The entry with this name or alias.
+        """Return the entry with this name or alias.
 
         Raises:
-            RegistryError: there is none; the message lists what there is.
+            RegistryError: there is none; the message lists the names.
         """
         if (entry := self.find(name)) is None:
             raise RegistryError(f"unknown model {name!r}: use one of {', '.join(self._by_name)}")
@@ -103,22 +101,24 @@ class Registry:
 
 
 def load() -> Registry:
-    """The packaged registry with the user's entries over it.
+    """Load the packaged registry with the user's entries over it.
+
+    A file is read again once it has changed.
 
     Raises:
-        RegistryError: a file is missing, is not YAML, or holds something that does not belong there.
+        RegistryError: a file is missing, is not YAML, or is invalid.
     """
     user_file = os.environ.get(USER_FILE)
     return _load(_stamp(packaged_file()), _stamp(Path(user_file).expanduser()) if user_file else None)
 
 
 def packaged() -> Registry:
-    """The packaged registry alone: it can be read whatever the user's file holds."""
+    """Load the packaged registry alone, which no user's file can break."""
     return _load(_stamp(packaged_file()), None)
 
 
 def packaged_file() -> Path:
-    """registry.yaml: inside an installed package, or at the top of a checkout."""
+    """Find registry.yaml: inside an installed package, or at the top of a checkout."""
     inside = Path(__file__).with_name("registry.yaml")
     return inside if inside.exists() else Path(__file__).parent.parent / "registry.yaml"
 
@@ -138,7 +138,7 @@ def _load(packaged: tuple[Path, int], user: tuple[Path, int] | None) -> Registry
 
 
 def _read(path: Path) -> tuple[dict[str, Entry], Limits]:
-    """The entries and the limits in a file."""
+    """Read the entries and the limits of one file."""
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -164,7 +164,6 @@ def _read(path: Path) -> tuple[dict[str, Entry], Limits]:
 
 
 def _name_in(path: Path, key: yaml.Node) -> str:
-    """A key of ``models`` as a name."""
     try:
         return _name(key.value)
     except ValueError as error:
@@ -172,7 +171,7 @@ def _name_in(path: Path, key: yaml.Node) -> str:
 
 
 def _parts(path: Path, root: yaml.Node | None) -> dict[str, yaml.MappingNode]:
-    """The mappings ``models`` and ``limits``, as far as they are there."""
+    """Return the mappings ``models`` and ``limits``; either may be missing."""
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise RegistryError(f"{path}: a registry is a mapping with the keys models and limits, or one of them")
     _check_keys(path, root)
@@ -186,7 +185,7 @@ def _parts(path: Path, root: yaml.Node | None) -> dict[str, yaml.MappingNode]:
 
 
 def _validated(kind: type[M], path: Path, what: str, node: yaml.Node, **known: str) -> M:
-    """What a mapping says, as a model of pydantic's; ``known`` is what else belongs to it."""
+    """Validate a mapping as a pydantic model; ``known`` are fields that the mapping does not give."""
     if not isinstance(node, yaml.MappingNode):
         raise RegistryError(f"{path}, line {_line(node)}: {what} must map settings to values")
     _check_keys(path, node)
@@ -216,7 +215,7 @@ def _validated(kind: type[M], path: Path, what: str, node: yaml.Node, **known: s
 
 
 def _check_keys(path: Path, node: yaml.MappingNode) -> None:
-    """YAML forbids a key twice in one mapping, PyYAML keeps the last in silence; and lists can be keys of a mapping."""
+    # YAML forbids duplicate keys, but PyYAML silently keeps the last; and it allows lists as keys.
     seen = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -227,13 +226,13 @@ def _check_keys(path: Path, node: yaml.MappingNode) -> None:
 
 
 def _checkpoint(path: Path, checkpoint: str) -> str:
-    """A folder is meant relative to the file that names it; anything else is a hub repository."""
+    """Resolve a folder relative to the file that names it; anything else is a hub repository."""
     folder = path.resolve().parent / Path(checkpoint).expanduser()
     return str(folder) if folder.is_dir() or checkpoint.startswith((".", "/", "~")) else checkpoint
 
 
 def _find(node: yaml.Node, where: tuple) -> yaml.Node:
-    """The key that a validation error speaks of, or the nearest node above it."""
+    """Find the key at ``where``, a validation error's location, or the nearest node above it."""
     for part in where:
         if isinstance(node, yaml.MappingNode):
             found = [(key, value) for key, value in node.value if key.value == part]

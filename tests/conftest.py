@@ -1,4 +1,4 @@
-"""What several test files share. The variables are set before anything of ours is imported."""
+"""Shared fixtures. Environment variables are set before the package is imported."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A test run neither sees nor changes the user's caches and registry, and never reaches the network.
+# Tests neither see nor change the user's caches and registry, and never access the network.
 _SCRATCH = Path(tempfile.mkdtemp(prefix="sfllava-tests-"))
 atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
 os.environ["SFLLAVA_CACHE"] = str(_SCRATCH / "cache")
@@ -21,28 +21,45 @@ for _variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "SFLLAVA_REGISTRY"):
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-# A shell starts its background jobs with Ctrl-C ignored, and so would be the processes that tests interrupt.
+# Shells start background jobs with SIGINT ignored, and processes that tests interrupt would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No timing: the machine may be busy. The same examples every time, so that a failure is of the change at hand; to look
-# for new ones: pytest --hypothesis-profile random.
+# No deadline, because the machine may be busy. The same examples every time, so that a failure is due to the change at
+# hand. To try new ones: pytest --hypothesis-profile random.
 settings.register_profile("random", deadline=None)
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
-from sfllava_plugin import decord_reader  # noqa: E402
+from sfllava_plugin.video.readers import decord_reader  # noqa: E402
 from tests import without_torch  # noqa: E402
 from tests.videos import CLIPS  # noqa: E402
 
+pytest_plugins = ["tests.without_gpu"]
 collect_ignore = without_torch.FILES
-pytest_collection_modifyitems = without_torch.deselect
 pytest_terminal_summary = without_torch.report
+
+_TESTS = Path(__file__).parent
+#: Marks of whole folders, so that a new file there never slips into the fast set.
+_FOLDER_MARKS = {"doors": "slow", "faults": "hostile"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.path.is_relative_to(_TESTS):
+            mark = _FOLDER_MARKS.get(item.path.relative_to(_TESTS).parts[0])
+            if mark:
+                item.add_marker(mark)
+        # The fixture of `vllm serve` is called so in every file that has one.
+        if "server" in getattr(item, "fixturenames", ()):
+            item.add_marker("server")
+    without_torch.deselect(config, items)
 
 
 @pytest.fixture(scope="session")
 def small_hf(tmp_path_factory) -> Path:
-    """A vicuna checkpoint with random weights, as the llava-hf repositories have it: a grid of 6x6 patches."""
-    # Here, because it loads torch and transformers, which most tests do without.
+    """A Vicuna checkpoint in llava-hf's format: random weights, 6 x 6 patches."""
+    # Imported here because it loads torch and transformers, which most tests do not need.
     from examples.random_checkpoint import SMALL, write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("small-hf"), geometry=SMALL)
@@ -50,7 +67,7 @@ def small_hf(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_original(tmp_path_factory) -> Path:
-    """The same weights as the liuhaotian repositories have them."""
+    """The same weights in liuhaotian's format."""
     from examples.random_checkpoint import SMALL, write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("small-original"), geometry=SMALL, layout="original")
@@ -58,7 +75,7 @@ def small_original(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def bikes() -> Path:
-    """A real video, 640x272, 250 frames, 25 fps, h264, its index at the end."""
+    """A real MP4: H.264, 640x272, 250 frames at 25 fps, index last."""
     return CLIPS / "bikes.mp4"
 
 

@@ -1,7 +1,7 @@
-"""What SlowFast-LLaVA must compute, a second time: plain and slow, and without the package.
+"""A second implementation of SlowFast-LLaVA: plain, slow, and independent of the package.
 
-Written from the specification alone, with transformers' own CLIP and language models in float32 and
-eager attention. Checkpoints are folders of the llava-hf layout.
+Written from the specification alone, with transformers' CLIP and language models in float32 and eager attention.
+Checkpoints are folders in the llava-hf format.
 """
 
 import json
@@ -41,7 +41,7 @@ _TEXT = {
 
 
 def frame_indices(total: int, n: int) -> list[int]:
-    """Which of `total` source frames stand for the video: the middles of equal segments."""
+    """Indices of the sampled frames among `total`: middles of equal segments."""
     count = min(total, n)
     segment = (total - 1) / count
     edges = [round(segment * i) for i in range(count + 1)]  # Python rounds half to even, as numpy
@@ -49,7 +49,7 @@ def frame_indices(total: int, n: int) -> list[int]:
 
 
 def slow_indices(total: int, n: int) -> list[int]:
-    """Which of `total` sampled frames the slow pathway sees."""
+    """Positions of the slow frames among `total` sampled frames."""
     return torch.linspace(0, total, n + 1).to(torch.int64).tolist()[:-1]
 
 
@@ -57,7 +57,10 @@ def slow_indices(total: int, n: int) -> list[int]:
 
 
 def adaptive_average(x: Tensor, dim: int, size: int) -> Tensor:
-    """Window i of `size` runs from floor(i L / size) to ceil((i + 1) L / size)."""
+    """Average over `size` windows.
+
+    Window i runs from floor(i L / size) to ceil((i + 1) L / size).
+    """
     length, means = x.shape[dim], []
     for i in range(size):
         start, end = i * length // size, math.ceil((i + 1) * length / size)
@@ -66,7 +69,7 @@ def adaptive_average(x: Tensor, dim: int, size: int) -> Tensor:
 
 
 def pool_frame(frame: Tensor, pool: str) -> Tensor:
-    """One frame's [g*g, D] by one of the five pools."""
+    """Pool one frame, [g*g, D], by one of the five pools."""
     if pool == "concat":
         return frame
     side = math.isqrt(len(frame))
@@ -88,7 +91,7 @@ def pool_frame(frame: Tensor, pool: str) -> Tensor:
 
 
 def pathway(features: Tensor, notation: str) -> Tensor:
-    """Projected features [T, g*g, D] to the video's tokens [N, D]."""
+    """Pool projected features [T, g*g, D] to the video's tokens [N, D]."""
     frames, side = len(features), math.isqrt(features.shape[1])
     if notation == "temporal_global_pool":
         return features.mean(0)
@@ -115,7 +118,7 @@ def _json(path: str) -> dict:
 
 @lru_cache(maxsize=4)
 def _weights(folder: str) -> dict[str, Tensor]:
-    """float32 weights as tower.*, projector.* and text.*, below that as transformers names them."""
+    """Read float32 weights as tower.*, projector.* and text.*, with transformers' names."""
     rules = [
         (r"^(model\.)?vision_tower\.(vision_model\.)?", "tower."),
         (r"^(model\.)?multi_modal_projector\.", "projector."),
@@ -167,7 +170,7 @@ def _language_model(folder: str) -> torch.nn.Module:
 
 
 def normalise(folder: str | Path, frames: Tensor | np.ndarray) -> Tensor:
-    """uint8 [T, S, S, 3] to float32 [T, 3, S, S]."""
+    """Normalise frames: uint8 [T, S, S, 3] to float32 [T, 3, S, S]."""
     settings = _json(f"{folder}/preprocessor_config.json")
     mean = np.array(settings["image_mean"], np.float32)
     std = np.array(settings["image_std"], np.float32)
@@ -177,7 +180,7 @@ def normalise(folder: str | Path, frames: Tensor | np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def projected_features(folder: str | Path, frames: Tensor | np.ndarray) -> Tensor:
-    """Every frame through tower (layer -2, class token dropped) and projector: [T, g*g, D]."""
+    """Run tower (layer -2, without class token) and projector on every frame: [T, g*g, D]."""
     folder = str(folder)
     tower, weights = _tower(folder), _weights(folder)
     rows = []
@@ -192,7 +195,7 @@ def projected_features(folder: str | Path, frames: Tensor | np.ndarray) -> Tenso
 
 
 def video_features(folder: str | Path, frames: Tensor | np.ndarray, notation: str) -> Tensor:
-    """Resized frames, uint8 [T, S, S, 3], to the video's tokens, float32 [N, D]."""
+    """Encode resized frames, uint8 [T, S, S, 3], to the video's tokens, float32 [N, D]."""
     return pathway(projected_features(folder, frames), notation)
 
 
@@ -200,10 +203,10 @@ def video_features(folder: str | Path, frames: Tensor | np.ndarray, notation: st
 
 
 def prompt_token_ids(tokenizer, prompt: str | Sequence[str], marker: str = "<image>") -> list[int | None]:
-    """Token ids with None where a video stands.
+    """Tokenise a prompt, with None in place of each video.
 
-    Each stretch of text between markers is tokenised alone, as the original program does, and only
-    the first keeps its BOS. A sequence of texts is a prompt already cut at its markers.
+    Like the original program, tokenise each stretch of text between markers alone, and keep BOS only on the first. A
+    sequence of texts is a prompt already split at its markers.
     """
     texts = prompt.split(marker) if isinstance(prompt, str) else prompt
     ids: list[int | None] = []
@@ -220,7 +223,7 @@ def prompt_token_ids(tokenizer, prompt: str | Sequence[str], marker: str = "<ima
 class Greedy(NamedTuple):
     token_ids: list[int]
     first_logprobs: Tensor  # [vocabulary], of the first answer token
-    margins: list[float]  # per step: best logit less second best
+    margins: list[float]  # per step: best logit minus second best
 
 
 def _end_tokens(folder: str) -> set[int]:
@@ -237,7 +240,7 @@ def greedy(
     *,
     stop_at_eos: bool = True,
 ) -> Greedy:
-    """The greedy answer to a prompt whose Nones stand for `features`: [N, D], or one for each."""
+    """Answer a prompt greedily; its Nones stand for `features`, each [N, D]."""
     folder = str(folder)
     model = _language_model(folder)
     videos = iter([features] if isinstance(features, Tensor) else features)
@@ -266,12 +269,12 @@ def greedy(
 def continuation_logprobs(
     folder: str | Path, prompt_ids: Sequence[int | None], features: Tensor, continuation: Sequence[int]
 ) -> Tensor:
-    """The log-probability of each token of a continuation behind a prompt whose None stands for `features`, [N, D]."""
+    """Log-probability of a continuation's tokens; None stands for `features` [N, D]."""
     model = _language_model(str(folder))
     embed = model.get_input_embeddings()
     whole = [*prompt_ids, *continuation]
     rows = [features if i is None else embed(torch.tensor([i])) for i in whole]
     logits = model(inputs_embeds=torch.cat(rows)[None]).logits[0]
-    # The logits before a token are its own.
+    # Logits at one position predict the next token.
     before = logits[-len(continuation) - 1 : -1].log_softmax(-1)
     return before.gather(1, torch.tensor(continuation)[:, None])[:, 0]

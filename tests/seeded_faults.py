@@ -1,10 +1,10 @@
-"""Put faults into a copy of the package, one at a time, and see that the fast tests catch each.
+"""Check that fast tests catch faults put into copies of the package.
 
     python -m tests.seeded_faults [WORD ...]
 
-The faults are in data/seeded_faults.yaml; with words, only those are tried whose file has one of them in its name. The
-exit status is 1 if the tests pass with a fault, or if its code is no longer there. Chosen faults and not every possible
-one, as mutmut and cosmic-ray make them: these would run for hours, and most of what they find does no harm.
+The faults are in data/seeded_faults.yaml; given words, only those in files with one of them in their name are tried.
+The exit status is 1 if tests pass in spite of a fault, or if its code is not found. The faults are chosen by hand:
+mutmut and cosmic-ray, which try every possible one, would run for hours, and most of their findings are harmless.
 """
 
 import os
@@ -27,14 +27,17 @@ ROOT = Path(__file__).parent.parent
 TABLE = Path(__file__).parent / "data" / "seeded_faults.yaml"
 AT_ONCE = 2
 CAUGHT = "caught"
-#: A fault may make a test wait for ever; it is caught, too.
+#: A fault may make a test hang, which counts as caught.
 SECONDS = 600
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "shared")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """``code``, which stands once in ``file``, becomes ``wrong``; one of ``tests`` must fail then."""
+    """A change of ``code`` to ``wrong`` that ``tests`` must catch.
+
+    ``code`` occurs once in ``file``.
+    """
 
     tests: str
     file: str
@@ -44,15 +47,15 @@ class Fault:
 
     @contextmanager
     def put_into(self, copy: Path) -> Iterator[None]:
-        """The copy with this fault.
+        """Put this fault into the copy for the duration of the block.
 
         Raises:
-            LookupError: its code is not there, or more than once.
+            LookupError: the code does not occur exactly once.
         """
         path = copy / "sfllava_plugin" / self.file
         right = path.read_text(encoding="utf-8")
         if (times := right.count(self.code)) != 1:
-            raise LookupError(f"its code is there {times} times")
+            raise LookupError(f"its code occurs {times} times")
         path.write_text(right.replace(self.code, self.wrong), encoding="utf-8")
         try:
             yield
@@ -73,11 +76,11 @@ def main(words: list[str]) -> int:
         for number in range(AT_ONCE):
             copies.put(shutil.copytree(ROOT, Path(folder, str(number)), ignore=_LEFT_OUT))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            # Tests that fail without a fault would catch every one.
+            # Tests that fail without a fault would seem to catch every fault.
             every = list(dict.fromkeys(fault.tests for fault in tried))
             parts = [every[number::AT_ONCE] for number in range(min(AT_ONCE, len(every)))]
             if any(status != 0 for status in pool.map(lambda tests: _run_in_one_of(copies, tests), parts)):
-                print("the tests do not pass without a fault", file=sys.stderr)
+                print("the tests fail even without a fault", file=sys.stderr)
                 return 1
             outcomes = pool.map(lambda fault: _outcome(copies, fault), tried)
             for fault, outcome in zip(tried, outcomes, strict=True):
@@ -92,12 +95,12 @@ def _outcome(copies: SimpleQueue, fault: Fault) -> str:
         status = _run_in_one_of(copies, [fault.tests], fault)
     except LookupError as error:
         return f"does not apply ({error})"
-    # A module that cannot be imported is not a test that failed.
-    return {0: "lived", 1: CAUGHT}.get(status, f"tests did not run (pytest's exit status is {status})")
+    # pytest exits with 2 or more if a module cannot be imported, which is no failed test.
+    return {0: "survived", 1: CAUGHT}.get(status, f"tests did not run (pytest's exit status is {status})")
 
 
 def _run_in_one_of(copies: SimpleQueue, tests: list[str], fault: Fault | None = None) -> int:
-    """Run tests in a copy that is free; returns pytest's exit status, 1 also where they did not come to an end."""
+    """Run tests in a free copy; return pytest's exit status (1 for hangs)."""
     copy = copies.get()
     try:
         with fault.put_into(copy) if fault else nullcontext():
@@ -107,7 +110,7 @@ def _run_in_one_of(copies: SimpleQueue, tests: list[str], fault: Fault | None = 
 
 
 def _run(copy: Path, tests: list[str]) -> int:
-    # No compiled files: two faults of one second and one length would look alike.
+    # No .pyc files: they are told apart by second and size, which two faults may share.
     environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests]
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -117,7 +120,7 @@ def _run(copy: Path, tests: list[str]) -> int:
         except subprocess.TimeoutExpired:
             return 1
         finally:
-            # Tests start processes, too.
+            # Also kills processes that tests have started.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 

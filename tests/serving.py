@@ -1,4 +1,4 @@
-"""`vllm serve` in a process of its own, for as long as a test needs it."""
+"""Run `vllm serve` for as long as a test needs it."""
 
 import base64
 import os
@@ -18,14 +18,14 @@ START_SECONDS = 400
 
 @contextmanager
 def serve(model: str, *arguments: str, log: Path, **variables: str) -> Iterator[str]:
-    """Start `vllm serve --model MODEL`, give its address once it is healthy, and end it."""
-    port = _free_port()
+    """Run `vllm serve --model MODEL`; yield its address once healthy."""
+    port = free_port()
     command = [os.path.join(os.path.dirname(sys.executable), "vllm"), "serve", "--model", model]
     command += ["--port", str(port), "--host", "127.0.0.1", *arguments]
     variables = {"VLLM_LOGGING_LEVEL": "INFO", "no_proxy": "*"} | variables
     environment = {k: v for k, v in os.environ.items() if k != "VLLM_ENABLE_V1_MULTIPROCESSING"} | variables
     with log.open("w") as output:
-        # A session of its own: its process group is exactly what is ended afterwards.
+        # A session of its own makes a process group, which is killed afterwards.
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
         url = f"http://127.0.0.1:{port}"
@@ -37,11 +37,12 @@ def serve(model: str, *arguments: str, log: Path, **variables: str) -> Iterator[
 
 
 def data_url(content: bytes, kind: str = "video/mp4") -> str:
-    """A file as part of a request."""
+    """Return a file as a data: URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

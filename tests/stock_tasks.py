@@ -1,6 +1,6 @@
-"""The data of stock lmms-eval tasks, as their downloads leave it: rows in the datasets cache, videos beside it.
+"""Fake data of stock lmms-eval tasks, as if downloaded.
 
-The rows are questions on clips of coloured shapes, in every task's own columns.
+The rows are questions about clips of coloured shapes, in each task's own columns.
 """
 
 import csv
@@ -14,8 +14,8 @@ from datasets.arrow_writer import ArrowWriter
 from datasets.naming import camelcase_to_snakecase
 from PIL import Image
 
-from sfllava_plugin.frames import read_video
 from sfllava_plugin.shapes import clips
+from sfllava_plugin.video.decode import decode
 
 TASKS = (
     "nextqa_mc_test",
@@ -32,7 +32,7 @@ TASKS = (
     "videochatgpt_consistency",
     "video_dc499",
 )
-#: Tasks whose replies are letters.
+#: Tasks with lettered replies.
 BY_LETTER = TASKS[:2] + TASKS[3:8]
 SEEDS = (0, 1, 2)
 _LETTERS = "ABCDE"
@@ -41,7 +41,7 @@ _SPARE = ("a tree", "nothing at all", "two trees", "the sea", "a house")
 
 
 def write(home: Path) -> None:
-    """Everything under ``home``, which is to be HF_HOME."""
+    """Write everything under ``home``, for use as HF_HOME."""
     made = [clips.clip(seed) for seed in SEEDS]
     for place in (
         "egoschema/videos",
@@ -197,7 +197,7 @@ def _tables(made: list) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
 
 
 def _options(question, count: int) -> tuple[list[str], int]:
-    """So many options, the right one among them, and its number."""
+    """Make ``count`` options, including the correct one; also its number."""
     right = _LETTERS.index(question.letter)
     others = [option for number, option in enumerate(question.options) if number != right]
     wrong = (others + [spare for spare in _SPARE if spare not in question.options])[: count - 1]
@@ -210,7 +210,7 @@ def _lettered(options: list[str]) -> list[str]:
 
 
 def _write_rows(home: Path, repository: str, config: str, split: str, rows: list[dict[str, Any]]) -> None:
-    """Where `datasets` looks when it is offline."""
+    """Write a split where `datasets` looks when offline."""
     name = camelcase_to_snakecase(repository.split("/")[1])
     organisation = repository.split("/")[0]
     fingerprint = hashlib.sha1(f"{repository}{config}".encode()).hexdigest()
@@ -235,7 +235,7 @@ def _write_rows(home: Path, repository: str, config: str, split: str, rows: list
 
 
 def write_releases(folder: Path) -> None:
-    """The paper's benchmarks that lmms-eval lacks, as their public releases have them; ``folder`` is SFLLAVA_DATA."""
+    """Write the benchmarks that lmms-eval lacks; ``folder`` is SFLLAVA_DATA."""
     made = [clips.clip(seed) for seed in SEEDS]
     words = [(seed, clip.open_ended[0]) for seed, clip in zip(SEEDS, made, strict=True)]
     for place, name in (
@@ -248,7 +248,7 @@ def write_releases(folder: Path) -> None:
     gifs = folder / "tgif_frameqa" / "gifs"
     gifs.mkdir(parents=True)
     for seed in SEEDS:
-        frames = read_video(folder / "intentqa" / "videos" / f"{seed}.mp4", num_frames=60, image_size=96).frames
+        frames = decode(folder / "intentqa" / "videos" / f"{seed}.mp4", num_frames=60, image_size=96).frames
         first, *others = [Image.fromarray(frame) for frame in frames]
         first.save(gifs / f"tumblr_{seed}_400.gif", save_all=True, append_images=others, duration=100)
 

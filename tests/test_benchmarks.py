@@ -1,4 +1,7 @@
-"""`python -m benchmarks --quick` runs, both sides agree, and every stage has its numbers. No speed is asserted."""
+"""`python -m benchmarks --quick` runs, and measures every stage.
+
+No speed is asserted.
+"""
 
 import json
 import math
@@ -53,7 +56,7 @@ def test_quick_run_measures_every_stage(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_stopped_run_shows_what_it_measured(tmp_path):
+def test_an_interrupted_run_shows_its_results(tmp_path):
     file = tmp_path / "numbers.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)]
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -63,14 +66,14 @@ def test_a_stopped_run_shows_what_it_measured(tmp_path):
     shown, said = run.communicate()
     assert run.returncode == 130, said[-2000:]
     assert "Traceback" not in said
-    assert "this is what was measured" in said
+    assert "these are the results so far" in said
     assert "decode + resize" in shown
     assert json.loads(file.read_text())["stages"]
 
 
-def test_a_loaded_machine_is_noticed():
+def test_a_busy_machine_is_noticed():
     others = OthersShare()
-    # Of another parent: what this process starts is its own.
+    # Orphaned on purpose: time of this process's children counts as its own.
     burn = "import time; end = time.process_time() + 1\nwhile time.process_time() < end: pass"
     spawn = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {burn!r}]); print()"
     subprocess.run([sys.executable, "-c", spawn], check=True, stdout=subprocess.PIPE)
@@ -81,7 +84,7 @@ def test_a_loaded_machine_is_noticed():
 
 @pytest.mark.slow
 def test_jobs_run_with_the_engine_in_another_process(tmp_path):
-    """As they do on an accelerator; what cannot be seen there is left out."""
+    """As on an accelerator, where stages inside the engine are not timed."""
     environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "SFLLAVA_CACHE": str(tmp_path)}
     run = subprocess.run([sys.executable, "-c", IN_ANOTHER], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -1,17 +1,19 @@
-"""The command `sfllava` as far as it goes without an engine, and the whole pure half where vllm is not installed."""
+"""The command `sfllava` without an engine, and the pure half where vllm is not installed."""
 
-import ast
+import importlib.metadata
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import typer
 
 import sfllava_plugin
-from sfllava_plugin.cli import main
+from sfllava_plugin.cli import app, main
 
 COMMAND = Path(sys.executable).with_name("sfllava")
 PACKAGE = Path(sfllava_plugin.__file__).parent
@@ -26,11 +28,11 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def sfllava(capfd, monkeypatch):
-    """sfllava(argument, ...): exit code, standard output and standard error of the command, in this process."""
+    """sfllava(argument, ...): run the command in this process; return exit code, standard output and error."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["sfllava", *map(str, arguments)])
-        # The command sets variables that later tests should not see.
+        # The command sets environment variables, which later tests must not see.
         with patch.dict(os.environ), pytest.raises(SystemExit) as left:
             main()
         return left.value.code or 0, *capfd.readouterr()
@@ -38,7 +40,7 @@ def sfllava(capfd, monkeypatch):
     return call
 
 
-def test_models_lists_every_model_in_full(sfllava):
+def test_models_prints_whole_cells(sfllava):
     code, out, _ = sfllava("models")
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
@@ -55,7 +57,7 @@ def test_models_as_json(sfllava):
         "name": "sf-llava-34b",
         "checkpoint": "llava-hf/llava-v1.6-34b-hf",
         "revision": None,
-        "layout": "hf",
+        "format": "hf",
         "frames": 50,
         "pathways": "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4",
         "prompts": "yi",
@@ -82,7 +84,7 @@ def test_prepare_prints_the_directory_last(sfllava, checkpoint):
     assert (directory / "model.safetensors").resolve() == checkpoint / "model.safetensors"
 
 
-def test_prepare_writes_where_it_is_told(sfllava, checkpoint, tmp_path):
+def test_prepare_writes_to_the_given_folder(sfllava, checkpoint, tmp_path):
     code, out, _ = sfllava("prepare", checkpoint, "-o", tmp_path / "here")
     assert (code, out.splitlines()[-1]) == (0, str(tmp_path / "here"))
     assert (tmp_path / "here" / "sfllava.json").is_file()
@@ -112,7 +114,7 @@ def test_an_error_is_one_line_and_exit_code_2(sfllava, checkpoint, arguments, me
     assert message in err
 
 
-def test_a_registry_that_cannot_be_read_is_one_line_too(sfllava, tmp_path, monkeypatch):
+def test_an_invalid_registry_is_one_line_too(sfllava, tmp_path, monkeypatch):
     (tmp_path / "own.yaml").write_text("models:\n  mine:\n    checkpoint: me/my-llava\n    frame: 7\n")
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(tmp_path / "own.yaml"))
     code, out, err = sfllava("models")
@@ -129,13 +131,57 @@ def test_wrong_usage_is_one_line_and_exit_code_2(sfllava, arguments):
     assert len(err.splitlines()) == 1
 
 
-def test_without_arguments_the_commands_are_shown(sfllava):
+def test_without_arguments_the_commands_are_listed(sfllava):
     code, out, _ = sfllava()
     assert code == 0
     assert all(command in out for command in ("models", "prepare", "ask", "check"))
 
 
-def test_the_installed_command_says_nothing_but_the_directory(small_original):
+def test_the_version_is_the_packages(sfllava):
+    assert sfllava("--version") == (0, f"sfllava {importlib.metadata.version('sfllava-plugin')}\n", "")
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_an_example_that_parses(sfllava, name):
+    code, out, _ = sfllava(name, "--help")
+    assert code == 0
+    example = out.partition("\nExample:\n")[2] or out.partition("\n  Example:\n")[2]
+    assert len(example.strip().splitlines()) == 1
+    if name == "tasks-dir":
+        assert "$(sfllava tasks-dir)" in example
+        return
+    words = shlex.split(example)
+    words = words[words.index("sfllava") + 1 :]
+    assert words[0] == name
+    COMMANDS[name].make_context(name, words[1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["sfllava", "che"], ["check"]),
+        (["sfllava", "ask", "--model", "sf-llava-t"], ["sf-llava-tiny"]),
+        (["sfllava", "prepare", "sf-llava-34"], ["sf-llava-34b", "sf-llava-34b-original"]),
+    ],
+)
+def test_the_shell_completes_commands_and_models(words, completed):
+    position = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    environment = {**os.environ, "_SFLLAVA_COMPLETE": "complete_bash", **position}
+    done = subprocess.run([COMMAND], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (completed, "")
+
+
+def test_completion_is_silent_about_an_invalid_registry():
+    environment = {**os.environ, "_SFLLAVA_COMPLETE": "complete_bash", "SFLLAVA_REGISTRY": "none.yaml"}
+    environment |= {"COMP_WORDS": "sfllava prepare s", "COMP_CWORD": "2"}
+    done = subprocess.run([COMMAND], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_the_installed_command_prints_only_the_directory(small_original):
     done = subprocess.run([COMMAND, "prepare", small_original], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert (Path(done.stdout.splitlines()[-1]) / "sfllava.json").is_file()
@@ -148,8 +194,11 @@ def test_the_installed_command_fails_with_one_line():
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["models", "models --json", "limits", "tasks-dir", "--help", "ask --help"])
-def test_commands_that_only_look_something_up_import_nothing_heavy(command):
+LOOK_UPS = ["models", "models --json", "limits", "tasks-dir", "--version", "--help", "ask --help"]
+
+
+@pytest.mark.parametrize("command", LOOK_UPS)
+def test_looking_something_up_imports_nothing_heavy(command):
     call = [sys.executable, "-X", "importtime", "-m", "sfllava_plugin.cli", *command.split()]
     done = subprocess.run(call, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -196,7 +245,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def without_vllm(checkpoint, bikes):
-    """Exit code, standard output and standard error of several calls, in one process where vllm is not installed."""
+    """Exit code, standard output and error of several calls, in one process where vllm is not installed."""
     command = [sys.executable, "-c", WITHOUT_VLLM, str(checkpoint), str(bikes)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -216,38 +265,21 @@ def test_without_vllm_models_and_prepare_work(without_vllm):
     assert (Path(out.splitlines()[-1]) / "sfllava.json").is_file()
 
 
-def test_without_vllm_asking_says_what_to_install(without_vllm):
-    install = "pip install '.[cuda]' or pip install '.[cpu]' in the folder of sfllava_plugin's source"
+def test_without_vllm_ask_and_check_name_what_to_install(without_vllm):
+    install = "pip install '.[cuda]' or pip install '.[cpu]' in the sfllava_plugin source folder"
     assert without_vllm["ask"] == [2, "", f"sfllava: vllm is not installed: {install}\n"]
     code, out, _ = without_vllm["check"]
     assert code == 1
     assert install in out
 
 
-def test_the_pure_half_imports_no_engine():
-    """Anywhere, not only at the top: but the commands may start the engine half, and the check may ask it."""
-    allowed = {name: {"sfllava_plugin.engine"} for name in ("cli.py", "check.py")}
-    files = sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("shapes/*.py")])
-    assert {"pathways.py", "prompts.py", "registry.py", "checkpoints.py", "frames.py"} <= {file.name for file in files}
-    for file in files:
-        found = set()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                module = node.module or ""
-                base = "sfllava_plugin" + (f".{module}" if module else "") if node.level else module
-                found |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        foreign = ("vllm", "lmms_eval", "sfllava_plugin.engine", "sfllava_plugin.evaluation")
-        foreign = {root for root in foreign for name in found if name == root or name.startswith(f"{root}.")}
-        assert foreign <= allowed.get(file.name, set()), file.name
-
-
 def test_importing_the_pure_half_loads_no_engine():
-    modules = [f"sfllava_plugin.{file.stem}" for file in PACKAGE.glob("*.py") if file.stem != "__init__"]
+    files = [file.relative_to(PACKAGE.parent).with_suffix("") for file in PACKAGE.rglob("*.py")]
+    modules = [".".join(file.parts) for file in files if not {"engine", "evaluation", "__init__"} & set(file.parts)]
     program = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "torch" in loaded
-    assert not loaded & {"vllm", "lmms_eval"}
+    assert not loaded & {"vllm", "lmms_eval", "gradio"}
+    assert not [name for name in done.stdout.split() if name.startswith(("sfllava_plugin.engine", "sfllava_plugin.ev"))]

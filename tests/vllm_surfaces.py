@@ -1,10 +1,10 @@
-"""Import the plugin against the sources of another vLLM release, and compare what we override.
+"""Import the plugin with another vLLM release; compare overridden signatures.
 
     python -m tests.vllm_surfaces 0.33.0
 
-It fetches the release's wheel, takes the Python sources out of it, and in a process that finds those before the
-installed vLLM it registers the plugin, imports model, processor and runner, and checks that every method we override
-still takes the arguments it took. Nothing is run: the wheel's compiled parts want a GPU.
+Downloads the release's wheel and extracts its Python sources. A process that finds these before the installed vLLM
+registers the plugin, imports model, processor and runner, and compares the parameters of every overridden method with
+the installed vLLM's. No model is run: the wheel's compiled parts need a GPU.
 """
 
 import importlib.util
@@ -28,14 +28,15 @@ from vllm.engine import arg_utils
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY
 from vllm.multimodal.video import VIDEO_LOADER_REGISTRY, get_video_loader_backend_for_processor
-from sfllava_plugin.engine import model, processing, runner
-from sfllava_plugin.model_directory import ARCHITECTURE, VIDEO_PROCESSOR
+from sfllava_plugin.engine.model import llava, processing
+from sfllava_plugin.engine.offline import runner
+from sfllava_plugin.checkpoints.prepared import ARCHITECTURE, VIDEO_PROCESSOR
 assert ARCHITECTURE in ModelRegistry.get_supported_archs()
 assert ARCHITECTURE in MODELS_CONFIG_MAP
 assert get_video_loader_backend_for_processor(VIDEO_PROCESSOR) == "sfllava"
 connector = MEDIA_CONNECTOR_REGISTRY.load("sfllava", allowed_local_media_path="")
 classes = [
-    model.SlowFastLlavaForConditionalGeneration,
+    llava.SlowFastLlavaForConditionalGeneration,
     processing.SlowFastLlavaProcessingInfo,
     processing.SlowFastLlavaDummyInputs,
     processing.SlowFastLlavaProcessor,
@@ -58,7 +59,7 @@ print("SIGNATURES " + json.dumps(signatures))
 
 
 def sources(release: str) -> Path:
-    """The Python sources of a vLLM release, fetched once."""
+    """Download the Python sources of a vLLM release, once."""
     folder = CACHE / release
     if not folder.exists():
         fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE)]
@@ -71,7 +72,7 @@ def sources(release: str) -> Path:
 
 
 def signatures(folder: Path) -> str:
-    """What the overridden methods take, with the vLLM found in ``folder``.
+    """List the overridden methods' parameters in the vLLM in ``folder``.
 
     Raises:
         subprocess.CalledProcessError: the plugin does not import or register there.
@@ -87,8 +88,8 @@ def main(release: str) -> None:
     installed = Path(importlib.util.find_spec("vllm").origin).parent.parent
     here, there = signatures(installed), signatures(sources(release))
     if here != there:
-        sys.exit(f"vllm {release} takes other arguments than the installed one:\n{here}\n{there}")
-    print(f"vllm {release}: the plugin imports and registers; {here.count('[')} overridden methods take what they took")
+        sys.exit(f"vllm {release} has other parameters than the installed one:\n{here}\n{there}")
+    print(f"vllm {release}: the plugin imports and registers; {here.count('[')} overridden methods are unchanged")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Leave out the tests that need torch where it is not installed, and name them.
+"""Skip and list tests that need torch where it is missing.
 
-That is `make pure` on a Python for which no CPU build of torch is within reach. A new test that needs torch in another
-way than these fails there, so nothing is left out unseen.
+This happens in `make pure` on a Python for which no CPU build of torch is available. A test that needs torch in some
+other way fails there, so nothing is skipped silently.
 """
 
 import re
@@ -10,12 +10,17 @@ from pathlib import Path
 
 _ABSENT = find_spec("torch") is None
 _IMPORTS = re.compile(
-    r"^(import torch|from (torch|safetensors\.torch|examples\.random_checkpoint|sfllava_plugin\.pooling)\b"
+    r"^(import torch|from (torch|safetensors\.torch|examples\.random_checkpoint|sfllava_plugin\.tokens\.pooling)\b"
     r"|from tests import reference)",
     re.MULTILINE,
 )
-_FILES = sorted(file.name for file in Path(__file__).parent.glob("test_*.py") if _IMPORTS.search(file.read_text()))
-#: Fixtures that write weights, and a test that imports every module.
+_TESTS_FOLDER = Path(__file__).parent
+_FILES = sorted(
+    str(file.relative_to(_TESTS_FOLDER))
+    for file in _TESTS_FOLDER.rglob("test_*.py")
+    if _IMPORTS.search(file.read_text())
+)
+#: Fixtures that write weights, and a test that imports all modules.
 _FIXTURES = {"small_hf", "small_original", "checkpoint"}
 _TESTS = {"test_importing_the_pure_half_loads_no_engine"}
 
@@ -28,14 +33,14 @@ def _needs_torch(item) -> bool:
 
 
 def deselect(config, items) -> None:
-    """Deselect what needs torch in the other files."""
+    """Deselect tests in other files that need torch."""
     if _ABSENT:
         config.hook.pytest_deselected(items=[item for item in items if _needs_torch(item)])
         items[:] = [item for item in items if not _needs_torch(item)]
 
 
 def report(terminalreporter) -> None:
-    """Say what was left out."""
+    """List the skipped tests."""
     if _ABSENT:
         fixtures = ", ".join(sorted(_FIXTURES))
         terminalreporter.write_line(f"NOT TESTED without torch: {', '.join(FILES)}, and tests that use {fixtures}")

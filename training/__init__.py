@@ -1,1 +1,4 @@
-"""How sf-llava-tiny is trained from nothing: `python -m training.train`. Not part of the installed package."""
+"""Training of sf-llava-tiny from scratch: `python -m training.train`.
+
+Not part of the installed package.
+"""

@@ -1,7 +1,7 @@
-"""Attention of branches after a common beginning, as transformers' attention function "branching".
+"""Attention over branches with a common prefix, registered in transformers as "branching".
 
-The same result as a masked attention over everything, for a third of the work: the beginning sees itself, a branch
-sees the beginning and itself, and nothing is computed between branches.
+The prefix attends to itself, a branch to the prefix and itself. Nothing is computed between branches, so the result is
+that of masked attention over everything, for a third of the work.
 """
 
 import torch
@@ -11,7 +11,7 @@ NAME = "branching"
 
 
 def _branching(module, query, key, value, attention_mask, scaling, *, beginning: int, branches: int, **_):
-    """query, key, value [B, H, L, D] with L = beginning + branches * length -> [B, L, H, D]."""
+    """Attend: [B, H, L, D] -> [B, L, H, D], L = beginning + branches * length."""
     query = query * scaling
     first, rest = (slice(None), slice(None), slice(beginning)), (slice(None), slice(None), slice(beginning, None))
     scores = (query[first] @ key[first].transpose(-1, -2)).float() + _causal(beginning)

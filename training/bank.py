@@ -1,4 +1,4 @@
-"""The features of many clips, computed once: the tower is not trained further, and most of the work is its."""
+"""Features of many clips, computed once with the frozen tower."""
 
 import random
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from sfllava_plugin.shapes.scenes import Scene, random_scene
 from training.model import GRID, WIDTH, Tower
 from training.pictures import moments, pictures
 
-#: As many frames as training ever shows; fewer are taken out of these.
+#: The most frames that training uses. Smaller numbers are subsets.
 MOST_FRAMES = 32
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Scenes and the tower's features of them, float16 [clips, MOST_FRAMES, patches, WIDTH]."""
+    """Scenes and their features, float16 [clips, MOST_FRAMES, patches, WIDTH]."""
 
     scenes: list[Scene]
     features: torch.Tensor
 
     def pick(self, indices: list[int], frames: int, rng: random.Random) -> torch.Tensor:
-        """Features of some clips at `frames` frames, float32 [len(indices), frames, patches, WIDTH]."""
+        """Pick clips and frames: float32 [len(indices), frames, patches, WIDTH]."""
         step = MOST_FRAMES // frames
-        # The first ones of each step stay before every flash that the slow frames should not see.
+        # Only the first two offsets: later ones would show flashes to the slow frames.
         offset = rng.randrange(min(step, 2))
         return self.features[indices, offset::step].float()
 

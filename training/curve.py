@@ -1,4 +1,4 @@
-"""Draws how training went: python -m training.curve [--logs FOLDER] [--out PICTURE]"""
+"""Draw the training curves: python -m training.curve [--logs FOLDER] [--out PICTURE]"""
 
 import argparse
 import json
@@ -11,9 +11,9 @@ from matplotlib import pyplot
 
 from training.train import STAGES
 
-#: Of the tower's reports, what is drawn.
+#: Columns drawn of the tower's reports.
 _TOWER = ("covered_colour", "covered_kind", "nearest_colour", "nearest_kind")
-#: Of the panels, in the order of the stages.
+#: Widths of the panels, in the order of the stages.
 _WIDTHS = [2, 1, 1, 1, 3, 2]
 _LANGUAGE = {"letters": "letters alone", "open": "open-ended", "choice": "multiple choice"}
 
@@ -23,7 +23,7 @@ def rows(folder: Path, stage: str) -> list[dict]:
 
 
 def draw(folder: Path, picture: Path) -> None:
-    """One panel for each stage: the share of right answers over minutes."""
+    """Draw one panel for each stage: share of correct answers over minutes."""
     figure, panels = pyplot.subplots(1, len(STAGES), figsize=(18, 3.6), sharey=True, width_ratios=_WIDTHS)
     for stage, panel in zip(STAGES, panels, strict=True):
         reports = rows(folder, stage)
@@ -40,7 +40,7 @@ def draw(folder: Path, picture: Path) -> None:
         panel.set_xlabel("minutes")
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7, loc="lower right")
-    panels[0].set_ylabel("right answers")
+    panels[0].set_ylabel("correct answers")
     figure.tight_layout()
     figure.savefig(picture, dpi=110)
 

@@ -1,7 +1,7 @@
-"""Questions as token ids, many to one video: what comes before them is written once, each question is a branch.
+"""Tokenise many questions on one video as branches of a common prefix.
 
-A branch sees the common beginning and itself, at the positions it would have alone. Eight questions then cost little
-more than one, and are learned exactly as they are asked: one at a time, in the prompt frames of the package.
+A branch sees the prefix and itself, at the positions it would have alone. Eight questions then cost little more than
+one, yet are learned exactly as they will be asked: one at a time, in the package's prompt wrappers.
 """
 
 import random
@@ -20,7 +20,7 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Branch:
-    """One question after the common beginning, and its answer."""
+    """Token ids of a question after the prefix, and its answer."""
 
     question: tuple[int, ...]
     answer: tuple[int, ...]
@@ -31,8 +31,8 @@ class Batch:
     """Branches of B clips, all padded to one length.
 
     Attributes:
-        before, after: ids of the common beginning, before and after the video.
-        ids, labels: int64 [B, branches * length]; labels are `IGNORE` but for the answers.
+        before, after: ids of the common prefix, before and after the video.
+        ids, labels: int64 [B, branches * length]. Labels are `IGNORE` outside the answers.
     """
 
     before: torch.Tensor
@@ -43,7 +43,7 @@ class Batch:
 
 
 class Dialogue:
-    """The prompt frames and the tokenizer."""
+    """The prompt wrappers and the tokenizer."""
 
     def __init__(self):
         self._tokenizer = tokenizer.build()
@@ -62,7 +62,7 @@ class Dialogue:
         return self._tokenizer.decode(ids)
 
     def beginning(self, multiple_choice: bool) -> tuple[list[int], list[int]]:
-        """The ids before and after the video, up to the question."""
+        """Ids before and after the video, up to the question."""
         ids = self._beginnings[multiple_choice]
         cut = ids.index(self._image)
         return ids[:cut], ids[cut + 1 :]
@@ -72,7 +72,7 @@ class Dialogue:
         return self._branch(question.text, question.options, reply)
 
     def batch(self, questions: list[list[ShapesQuestion]], *, multiple_choice: bool) -> Batch:
-        """A batch of as many questions for each clip, all of them multiple choice or none."""
+        """Make a batch with as many questions for each clip."""
         before, after = self.beginning(multiple_choice)
         rows = [[self.branch(question) for question in row] for row in questions]
         length = max(len(branch.question) + len(branch.answer) for row in rows for branch in row)
@@ -82,13 +82,13 @@ class Dialogue:
             for j, branch in enumerate(row):
                 whole = torch.tensor([*branch.question, *branch.answer])
                 ids[i, j, : len(whole)] = whole
-                # What stands at a place is predicted from the place before.
+                # Each token is predicted from the position before it.
                 start = len(branch.question) - 1
                 labels[i, j, start : start + len(branch.answer)] = whole[len(branch.question) :]
         return Batch(torch.tensor(before), torch.tensor(after), ids.flatten(1), labels.flatten(1), len(rows[0]))
 
     def _beginning(self, multiple_choice: bool) -> list[int]:
-        """The ids that two prompts have in common before they differ in their questions."""
+        """Ids that two prompts share before their questions differ."""
         options = ("red", "blue") if multiple_choice else ()
         one, other = (self.encode(self._prompt(question, options)) for question in ("what", "which"))
         same = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
@@ -105,7 +105,7 @@ class Dialogue:
 
 
 def reworded(question: ShapesQuestion, rng: random.Random) -> ShapesQuestion:
-    """The question as another person would type it: a capital letter, American spelling, no question mark."""
+    """Vary capitals, spelling and question mark, as users do."""
     text = question.text
     if rng.random() < 0.3:
         text = text.replace("colour", "color")

@@ -1,8 +1,8 @@
-"""Measures sf-llava-tiny as its users meet it, on held-out clips: python -m training.evaluate [--clips 500]
+"""Measure sf-llava-tiny on held-out clips: python -m training.evaluate [--clips 500]
 
-The figures come from mp4 files through `sfllava batch` with its default settings; those with other frames, other
-pathways, reversed or shuffled clips too. Only where the tokens of a pathway are taken away is the engine touched: they
-are zeroed as the model makes them. Writes evaluation.json and prints the tables of the model card.
+All figures come from mp4 files and `sfllava batch`, including those with other frames, other pathways, or reversed and
+shuffled clips. Only the ablation of a pathway patches the model, whose tokens it sets to zero. Writes evaluation.json
+and prints the tables of the model card.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from sfllava_plugin._environment import quiet
 
 quiet()
 
-from sfllava_plugin import pooling
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
+from sfllava_plugin.tokens.slowfast import SlowFast
 
 MODEL = "sf-llava-tiny"
-#: Held out: training draws from clips.TRAINING_SEEDS on, and looked at seeds below 1000 on its way.
+#: Held out: training uses seeds from clips.TRAINING_SEEDS on, and evaluates itself on seeds below 1000.
 FIRST_SEED = 10_000
 _OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
@@ -34,7 +34,7 @@ Truth = dict[str, dict]
 
 
 def batch(folder: Path, name: str, engine: dict | None = None) -> Replies:
-    """Replies by id from the command `sfllava batch`."""
+    """Run `sfllava batch`; return replies by id."""
     out = folder / f"answers-{name}.jsonl"
     command = [sys.executable, "-m", "sfllava_plugin.cli", "batch", str(folder / "questions.jsonl"), "-o", str(out)]
     subprocess.run([*command, "--model", MODEL, "--engine-args", json.dumps(engine or {})], check=True)
@@ -48,13 +48,13 @@ def truth_of(folder: Path) -> Truth:
 
 
 def share(replies: Replies, truth: Truth, chosen: Callable[[dict], bool] = lambda row: True) -> float:
-    """How many of the chosen questions are answered rightly, 0 to 1."""
+    """Share of the chosen questions answered correctly, 0 to 1."""
     right = [replies[name] == row["answer"] for name, row in truth.items() if chosen(row)]
     return round(sum(right) / len(right), 4)
 
 
 def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
-    """Shares by kind: one shape, two shapes, multiple choice."""
+    """Share of correct answers by kind, in three groups of questions."""
     groups: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for name, row in truth.items():
         column = "multiple choice" if name.endswith("-choice") else ("one shape", "two shapes")[row["shapes"] - 1]
@@ -64,7 +64,7 @@ def by_kind(replies: Replies, truth: Truth) -> dict[str, dict[str, float]]:
 
 
 def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> Path:
-    """The same questions on clips whose frames are in another order."""
+    """Write the clips with frames in another order, and their questions."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.mp4"):
         reader, frames = cv2.VideoCapture(str(path)), []
@@ -81,35 +81,32 @@ def changed_clips(source: Path, target: Path, order: Callable[[list], list]) -> 
 
 
 def without(folder: Path, pathway: str) -> Replies:
-    """Replies with the tokens of one pathway zeroed."""
-    from sfllava_plugin.batch import read_rows
-    from sfllava_plugin.engine import model
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    """Answer with one pathway's tokens set to zero; return replies by id."""
+    from sfllava_plugin.batch.files import read_rows
+    from sfllava_plugin.engine.offline import Question, Runner
 
-    def zeroed(chunks, frames, chosen, project=None):
-        tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
-        slow = len(tokens) - frames * chosen.fast.height * chosen.fast.width
+    tokens_of = SlowFast.tokens
+
+    def zeroed(layout, chunks, frames, *others):
+        tokens = tokens_of(layout, chunks, frames, *others)
+        slow = len(tokens) - frames * layout.fast.height * layout.fast.width
         (tokens[:slow] if pathway == "slow" else tokens[slow:]).zero_()
         return tokens
 
-    class Patched:
-        chunked_video_tokens = staticmethod(zeroed)
-
     with (folder / "questions.jsonl").open(encoding="utf-8") as file:
         rows = read_rows(file, folder)
-    runner, model.pooling = Runner(MODEL), Patched
+    runner, SlowFast.tokens = Runner(MODEL), zeroed
     try:
         questions = [Question(row.video, row.question, row.options, 32) for row in rows]
         answers = dict(runner.answers(questions))
     finally:
-        model.pooling = pooling
+        SlowFast.tokens = tokens_of
         runner.close()
     return {row.id: answers[i].answer or answers[i].text for i, row in enumerate(rows)}
 
 
 def flipped(replies: Replies, before: Replies, truth: Truth) -> float:
-    """Of the motions named rightly, how many have the opposite name when the clip runs backwards."""
+    """Share of correctly named motions that reversed clips turn round."""
     moving = [
         name
         for name, row in truth.items()
@@ -127,7 +124,7 @@ def flashing(row: dict) -> bool:
 
 
 def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
-    """Other settings and ablations: the share of all right answers, and what is particular to each."""
+    """Measure other settings and ablations, overall and on flashes."""
     truth = truth_of(folder)
     found: dict[str, dict[str, float]] = {}
 
@@ -144,7 +141,9 @@ def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
         )
     for slow in (2, 8):
         notation = f"slowfast-slow_{slow}frms_spatial_1d_max_pool-fast_2x2"
-        note(f"{slow} slow frames", batch(folder, f"{slow}-slow", {"hf_overrides": {"slowfast_pathways": notation}}))
+        note(
+            f"{slow} slow frames", batch(folder, f"{slow}-slow", {"hf_overrides": {"sfllava": {"pathways": notation}}})
+        )
     backwards = batch(changed_clips(folder, work / "backwards", lambda frames: frames[::-1]), "backwards")
     note("frames reversed", backwards, flipped=flipped(backwards, shipped, truth))
     rng = random.Random(0)
@@ -156,7 +155,7 @@ def variations(folder: Path, work: Path) -> dict[str, dict[str, float]]:
 
 
 def tables(results: dict) -> str:
-    """The model card's two tables, in Markdown."""
+    """Format the model card's two tables as Markdown."""
     columns = ("one shape", "two shapes", "multiple choice")
     lines = [f"| question | {' | '.join(columns)} |", "|---|---|---|---|"]
     kinds = sorted(results["kinds"].items(), key=lambda item: item[0] == "all")
@@ -178,8 +177,8 @@ def _percent(share: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="measure sf-llava-tiny on held-out clips")
-    parser.add_argument("--clips", type=int, default=500, help="for the figures by kind")
-    parser.add_argument("--varied", type=int, default=100, help="for the other settings and the ablations")
+    parser.add_argument("--clips", type=int, default=500, help="clips for the figures by kind")
+    parser.add_argument("--varied", type=int, default=100, help="clips for other settings and ablations")
     parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
     options = parser.parse_args()
     every, some = options.out / "clips", options.out / "some"

@@ -1,4 +1,4 @@
-"""Writes a trained model as a checkpoint in the layout of the llava-hf repositories, in float16."""
+"""Write a trained model as a float16 checkpoint in llava-hf's format."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ _MARKER_ID = 4
 
 
 def write(tower: Tower, language: Language, folder: Path) -> Path:
-    """Weights, configuration, tokenizer and image processor; returns the folder."""
+    """Write weights, configuration, tokenizer and image processor; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = _tower_weights(tower) | _language_weights(language)
     weights = {name: weight.to(torch.float16).contiguous().clone() for name, weight in weights.items()}
@@ -47,7 +47,7 @@ def write(tower: Tower, language: Language, folder: Path) -> Path:
 
 
 def _tower_weights(tower: Tower) -> dict[str, torch.Tensor]:
-    """With a last layer of zeros: its output, the last hidden state, is not read."""
+    """Weights of the tower, with an unused last layer of zeros."""
     root = "vision_tower.vision_model."
     weights = {root + name.removeprefix("vision_model."): weight for name, weight in tower.clip.state_dict().items()}
     last = f"{root}encoder.layers.{TOWER_LAYERS - 1}."

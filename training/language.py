@@ -1,8 +1,8 @@
-"""Stages 2 to 6: projector and decoder learn to answer.
+"""The curriculum of projector and decoder, from letters to pairs.
 
-Letters first, as text alone; then the flash, which only the fast pathway sees; then the motion of one shape; then
-everything at once. Each stage stands on those before: in the whole world alone, multiple choice, motion and flash stay
-at chance for long.
+Letters come first, as text alone; then the flash, which only the fast pathway sees; then the motion of one shape; then
+everything at once. Each stage needs those before it: trained on the whole world from the start, multiple choice, motion
+and flash stay at chance for a long time.
 """
 
 import random
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from sfllava_plugin import pathways
 from sfllava_plugin.shapes.questions import ANSWERS, ShapesQuestion, multiple_choice, questions
 from sfllava_plugin.shapes.scenes import COLUMNS, ROWS
+from sfllava_plugin.tokens.layout import Slow, SlowFast, TokenLayout
 from training.bank import Bank
 from training.dialogue import Batch, Dialogue, reworded
 from training.model import FRAMES, PATHWAYS
@@ -25,19 +25,22 @@ MOTION = ("colour at the start", "direction", "place at the start", "place at th
 
 @dataclass(frozen=True)
 class Lesson:
-    """One step's work, of a kind called `name`.
+    """One training step's data.
 
-    `features` is [B, T, P, WIDTH], or None for text alone; `kinds` are those of the questions, in order.
+    Attributes:
+        features: [B, T, P, WIDTH]; None for text alone.
+        kinds: kinds of the questions, in order.
+        name: of this sort of lesson, in the curve.
     """
 
     batch: Batch
     features: torch.Tensor | None
-    pathways: pathways.Pathways
+    pathways: TokenLayout
     kinds: list[str]
     name: str
 
 
-class Teacher:
+class Curriculum:
     """Draws lessons from a bank."""
 
     def __init__(self, dialogue: Dialogue, bank: Bank, size: int, seed: int):
@@ -48,7 +51,7 @@ class Teacher:
         self._single = [i for i in self._every if len(bank.scenes[i].shapes) == 1]
 
     def letters(self) -> Iterator[Lesson]:
-        """Which option is red? No video."""
+        """Ask "which option is red?", without a video."""
         pools = [pool for pool in (*ANSWERS.values(), COLUMNS, ROWS) if pool]
         while True:
             rows = []
@@ -62,38 +65,47 @@ class Teacher:
             yield Lesson(self._dialogue.batch(rows, multiple_choice=True), None, PATHWAYS, [], "letters")
 
     def flash(self) -> Iterator[Lesson]:
-        """The colour of the flash, one question a clip; every fourth lesson letters again."""
+        """Ask for the colour of the flash, one question per clip.
+
+        Every fourth lesson is letters again.
+        """
         return self._with_letters(lambda: self._lesson(self._every, ("flash",), False, FRAMES, PATHWAYS, each=1))
 
     def motion(self) -> Iterator[Lesson]:
-        """One shape, its colour and its way, and the flash; every fourth lesson letters again."""
+        """Ask about one shape's colour and motion, and the flash.
+
+        Every fourth lesson is letters again.
+        """
         return self._with_letters(lambda: self._lesson(self._single, MOTION, False, FRAMES, PATHWAYS))
 
     def world(self) -> Iterator[Lesson]:
-        """Everything, half of it multiple choice, half of it with the shipped frames and pathways."""
+        """Ask everything, half as multiple choice, half with the shipped settings."""
         while True:
             yield from self._both_ways(self._every)
 
     def pairs(self) -> Iterator[Lesson]:
-        """Everything again, every second lesson on clips of two shapes: which is which is learned last."""
+        """Ask everything, with half the lessons about two shapes.
+
+        Telling two shapes apart is learned last.
+        """
         while True:
             yield from self._both_ways(self._pairs)
             yield from self._both_ways(self._every)
 
-    def examination(self, choice: bool, frames: int = FRAMES, chosen: pathways.Pathways = PATHWAYS) -> Lesson:
+    def evaluation(self, choice: bool, frames: int = FRAMES, chosen: TokenLayout = PATHWAYS) -> Lesson:
         return self._lesson(self._every, None, choice, frames, chosen)
 
     def _both_ways(self, clips: list[int]) -> Iterator[Lesson]:
-        """An open-ended lesson and one of multiple choice."""
+        """Yield an open-ended lesson, then a multiple-choice one."""
         for choice in (False, True):
             frames, chosen = self._setting()
             yield self._lesson(clips, None, choice, frames, chosen)
 
-    def _setting(self) -> tuple[int, pathways.Pathways]:
+    def _setting(self) -> tuple[int, TokenLayout]:
         if self._rng.random() < 0.5:
             return FRAMES, PATHWAYS
         frames, slow = self._rng.choice((8, 16, 32)), self._rng.choice((2, 4, 8))
-        return frames, pathways.SlowFast(pathways.Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
+        return frames, SlowFast(Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
 
     def _with_letters(self, lesson: Callable[[], Lesson]) -> Iterator[Lesson]:
         letters = self.letters()
@@ -116,7 +128,7 @@ class Teacher:
         )
 
     def _questions(self, index: int, kinds: tuple | None, choice: bool, each: int) -> list[ShapesQuestion]:
-        """`each` questions: every kind as often as another, whatever a scene has most of."""
+        """Draw `each` questions, evenly over the kinds."""
         by_kind: dict[str, list[ShapesQuestion]] = {}
         for question in questions(self._bank.scenes[index], self._rng):
             if (kinds is None or question.kind in kinds) and (question.pool or not choice):

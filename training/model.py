@@ -1,7 +1,7 @@
-"""sf-llava-tiny as transformers' modules: the CLIP tower, the projector, the Llama decoder, and the pathways between.
+"""sf-llava-tiny as transformers' modules: CLIP tower, projector, pathways, Llama decoder.
 
-The tower is trained with three layers and exported with a fourth that nothing reads, so that its output is the
-hidden state of layer -2, which LLaVA-NeXT takes.
+The tower is trained with three layers and exported with an unused fourth, so that the third is layer -2, whose hidden
+state LLaVA-NeXT reads.
 """
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
-from sfllava_plugin import pathways, pooling
+from sfllava_plugin.tokens.layout import Fast, Slow, SlowFast, TokenLayout, video_tokens
 from training import attention
 from training.dialogue import IGNORE, Batch
 
@@ -18,10 +18,10 @@ GRID = IMAGE_SIZE // PATCH
 WIDTH = 128
 TOWER_LAYERS = 3
 CONTEXT = 1024
-#: What the shipped model is set to; training varies it.
+#: Settings of the shipped model. Training varies them.
 FRAMES = 16
-PATHWAYS = pathways.SlowFast(pathways.Slow(4, "spatial_1d_max_pool"), pathways.Fast(2, 2))
-#: CLIP's own statistics would do; these centre the shapes' world.
+PATHWAYS = SlowFast(Slow(4, "spatial_1d_max_pool"), Fast(2, 2))
+#: CLIP's own statistics would do, but these centre the pictures of this world.
 MEAN, STD = (0.25, 0.25, 0.25), (0.25, 0.25, 0.25)
 
 
@@ -55,7 +55,7 @@ def text_config(vocabulary: int) -> LlamaConfig:
 
 
 def normalised(frames: torch.Tensor) -> torch.Tensor:
-    """uint8 [T, S, S, 3] -> float32 [T, 3, S, S]."""
+    """Normalise frames: uint8 [T, S, S, 3] -> float32 [T, 3, S, S]."""
     pixels = frames.permute(0, 3, 1, 2).float() * 0.00392156862745098
     return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
@@ -68,13 +68,13 @@ class Tower(nn.Module):
         self.clip = CLIPVisionModel._from_config(tower_config(), attn_implementation="sdpa")
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """uint8 [T, S, S, 3] -> [T, GRID * GRID, WIDTH], without the class token."""
+        """Encode frames, without class token: uint8 [T, S, S, 3] -> [T, GRID * GRID, WIDTH]."""
         output = self.clip(normalised(frames), output_hidden_states=True)
         return output.hidden_states[-1][:, 1:]
 
 
 class Language(nn.Module):
-    """Projector, pathways and decoder: from the tower's features to the loss over the answers."""
+    """Projector, pathways and decoder: from features to the answers' logits."""
 
     def __init__(self, vocabulary: int):
         super().__init__()
@@ -82,13 +82,13 @@ class Language(nn.Module):
         self.linear_2 = nn.Linear(WIDTH, WIDTH)
         self.decoder = LlamaForCausalLM._from_config(text_config(vocabulary), attn_implementation=attention.NAME)
 
-    def video_tokens(self, features: torch.Tensor, chosen: pathways.Pathways) -> torch.Tensor:
-        """[B, T, P, WIDTH] -> [B, tokens, WIDTH]."""
+    def video_tokens(self, features: torch.Tensor, chosen: TokenLayout) -> torch.Tensor:
+        """Project and pool features: [B, T, P, WIDTH] -> [B, tokens, WIDTH]."""
         hidden = F.gelu(self.linear_1(features))
-        return torch.vmap(lambda video: pooling.video_tokens(video, chosen, self.linear_2))(hidden)
+        return torch.vmap(lambda video: video_tokens(video, chosen, self.linear_2))(hidden)
 
     def forward(self, batch: Batch, video: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits of every place that an answer is predicted from, and what stands there: [N, vocabulary], [N].
+        """Predict the answers' tokens: logits [N, vocabulary], and true ids [N].
 
         Args:
             video: `video_tokens` of the clips, or None for text alone.
@@ -115,5 +115,5 @@ class Language(nn.Module):
 
 
 def _nothing_hidden(hidden: torch.Tensor) -> torch.Tensor:
-    """A mask transformers takes for ready-made: our attention knows what may be seen."""
+    """A mask that transformers passes on unchanged; our attention ignores it."""
     return hidden.new_zeros(1, 1, 1, 1)

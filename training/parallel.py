@@ -1,4 +1,7 @@
-"""Two processes of one thread each, which average their gradients: on two cores faster than one process of two."""
+"""Data parallelism: processes that average their gradients.
+
+On two cores, two processes of one thread are faster than one process of two threads.
+"""
 
 import torch
 import torch.distributed as dist
@@ -6,7 +9,7 @@ from torch import nn
 
 
 def share(module: nn.Module) -> None:
-    """Give every process the weights of the first."""
+    """Copy the first process's weights to all."""
     for tensor in module.state_dict().values():
         dist.broadcast(tensor, 0)
 
@@ -21,7 +24,7 @@ def average_gradients(module: nn.Module) -> None:
 
 
 def total(*values: float) -> list[float]:
-    """Sums over the processes."""
+    """Sum each value over the processes."""
     tensor = torch.tensor(values, dtype=torch.float64)
     dist.all_reduce(tensor)
     return tensor.tolist()

@@ -1,7 +1,7 @@
-"""The tokenizer of sf-llava-tiny: whole words, each punctuation mark a token, `<image>` one special token.
+"""The tokenizer of sf-llava-tiny: whole words, single punctuation marks, and `<image>`.
 
-Its vocabulary is what the shapes' questions, their answers and the Vicuna prompt frames are made of, both ways of
-writing a question's first letter, and British and American colours.
+Its vocabulary covers the shapes' questions and answers and the Vicuna prompt wrappers, with and without an initial
+capital, and both spellings of "colour".
 """
 
 import json
@@ -16,12 +16,12 @@ from sfllava_plugin.shapes.scenes import COLUMNS, ROWS, random_scene
 
 UNKNOWN, BOS, EOS, PAD, IMAGE = "<unk>", "<s>", "</s>", "<pad>", prompts.VIDEO_MARKER
 _SPECIAL = (UNKNOWN, BOS, EOS, PAD, IMAGE)
-#: Scenes whose questions show every word there is.
+#: Enough scenes for every word to occur in their questions.
 _SCENES = 400
 
 
 def build() -> Tokenizer:
-    """The tokenizer; the same one each time."""
+    """Build the tokenizer. Deterministic."""
     splitter = pre_tokenizers.BertPreTokenizer()
     words = {word for text in _texts() for word, _ in splitter.pre_tokenize_str(text)}
     vocabulary = [*_SPECIAL, *sorted(words)]

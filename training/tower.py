@@ -1,7 +1,7 @@
 """Stage 1: the tower learns to see single pictures.
 
-Every patch tells the colour and kind of the shape that covers it, those of the nearest shape, where that one is, and
-the colour of a flash. The small heads that ask are thrown away; what the tower had to know for them stays.
+Small heads predict from every patch the colour and kind of the shape that covers it, those of the nearest shape, that
+shape's place, and the colour of a flash. The heads are discarded; the tower keeps the features they needed.
 """
 
 import random
@@ -17,15 +17,15 @@ from sfllava_plugin.shapes.scenes import COLOURS, SHAPES, Scene, random_scene
 from training.model import GRID, WIDTH, Tower
 from training.pictures import pictures
 
-#: Pictures taken of one scene: drawing a scene costs more than a further picture of it.
+#: Pictures of one scene: another scene costs more than another picture.
 _PICTURES_EACH = 4
-#: The kind of a patch without a shape: not asked, as nearly all patches would say the same.
+#: Kind of a patch without a shape. Ignored, as it would dominate the loss.
 _NOTHING = -100
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What every patch of some pictures should tell; int64 [N, P] but for `place`, float32 [N, P, 2]."""
+class Labels:
+    """Truth for every patch: int64 [N, P], but `place` is float32 [N, P, 2]."""
 
     covered_colour: torch.Tensor
     covered_kind: torch.Tensor
@@ -36,7 +36,7 @@ class Sight:
 
 
 class Heads(nn.Module):
-    """Asks every patch."""
+    """Linear heads, applied to every patch."""
 
     SIZES = {
         "covered_colour": len(COLOURS) + 1,
@@ -51,39 +51,39 @@ class Heads(nn.Module):
         self.questions = nn.ModuleDict({name: nn.Linear(WIDTH, size) for name, size in self.SIZES.items()})
         self.place = nn.Linear(WIDTH, 2)
 
-    def forward(self, features: torch.Tensor, sight: Sight) -> tuple[torch.Tensor, dict[str, float]]:
-        """The loss, and what of it was right: shares, and the mean error of the place in pictures' sides."""
+    def forward(self, features: torch.Tensor, labels: Labels) -> tuple[torch.Tensor, dict[str, float]]:
+        """Return the loss, each head's accuracy, and the place's mean error."""
         found = self.place(features).float()
-        loss = 4 * F.smooth_l1_loss(found, 4 * (sight.place - 0.5), beta=0.1)
-        right = {"place error": ((found / 4 + 0.5) - sight.place).abs().mean().item()}
+        loss = 4 * F.smooth_l1_loss(found, 4 * (labels.place - 0.5), beta=0.1)
+        right = {"place error": ((found / 4 + 0.5) - labels.place).abs().mean().item()}
         for name, head in self.questions.items():
-            logits, truth = head(features).float(), getattr(sight, name)
+            logits, truth = head(features).float(), getattr(labels, name)
             loss = loss + F.cross_entropy(logits.flatten(0, 1), truth.flatten(), ignore_index=_NOTHING)
             right[name] = (logits.argmax(-1) == truth)[truth != _NOTHING].float().mean().item()
         return loss, right
 
 
-def sample(count: int, rng: random.Random) -> tuple[torch.Tensor, Sight]:
-    """`count` pictures uint8 [N, S, S, 3] of random scenes at random moments, and what is in them."""
-    frames, sights = [], []
+def sample(count: int, rng: random.Random) -> tuple[torch.Tensor, Labels]:
+    """Draw `count` labelled pictures of random scenes: uint8 [N, S, S, 3]."""
+    frames, labels = [], []
     for _ in range(count // _PICTURES_EACH):
         scene = random_scene(TRAINING_SEEDS + rng.randrange(10**9))
         times = [_moment(scene, rng) for _ in range(_PICTURES_EACH)]
         frames.append(pictures(scene, times, rng))
-        sights.extend(_sight(scene, time) for time in times)
-    columns = zip(*sights, strict=True)
-    return torch.from_numpy(np.concatenate(frames)), Sight(*(torch.from_numpy(np.stack(column)) for column in columns))
+        labels.extend(_labels(scene, time) for time in times)
+    columns = zip(*labels, strict=True)
+    return torch.from_numpy(np.concatenate(frames)), Labels(*(torch.from_numpy(np.stack(column)) for column in columns))
 
 
 def _moment(scene: Scene, rng: random.Random) -> float:
-    """Any moment; more often than by chance one in the flash."""
+    """Choose a moment, favouring the flash."""
     if scene.flash and rng.random() < 0.3:
         return scene.flash.begins + 0.01
     return rng.random()
 
 
-def _sight(scene: Scene, time: float) -> tuple[np.ndarray, ...]:
-    """The fields of `Sight` for one picture."""
+def _labels(scene: Scene, time: float) -> tuple[np.ndarray, ...]:
+    """Label one picture: the fields of `Labels`."""
     visible = [shape for shape in scene.shapes if time >= shape.appears_at]
     centres = np.array([shape.centre_at(time) for shape in visible])
     down, across = np.mgrid[0:GRID, 0:GRID].reshape(2, -1)
@@ -106,11 +106,11 @@ def _sight(scene: Scene, time: float) -> tuple[np.ndarray, ...]:
 
 
 class TowerStage(nn.Module):
-    """The tower and its heads, as one thing to train."""
+    """The tower with its heads."""
 
     def __init__(self):
         super().__init__()
         self.tower, self.heads = Tower(), Heads()
 
-    def forward(self, frames: torch.Tensor, sight: Sight) -> tuple[torch.Tensor, dict[str, float]]:
-        return self.heads(self.tower(frames), sight)
+    def forward(self, frames: torch.Tensor, labels: Labels) -> tuple[torch.Tensor, dict[str, float]]:
+        return self.heads(self.tower(frames), labels)

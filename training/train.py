@@ -1,7 +1,7 @@
-"""Trains sf-llava-tiny from nothing: python -m training.train [--out FOLDER] [--from STAGE]
+"""Train sf-llava-tiny from scratch: python -m training.train [--out FOLDER] [--from STAGE]
 
-Two processes, one for each core, for about an hour and a half. Every stage leaves its weights and its curve in FOLDER,
-so that a later one can be started again; the last one writes the checkpoint.
+Takes two processes, one per core, for about an hour and a half. Every stage writes its weights and its curve to FOLDER,
+so that training can resume with the next; the last stage writes the checkpoint.
 """
 
 import argparse
@@ -22,37 +22,38 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
-from sfllava_plugin.pathways import Slow, SlowFast
 from sfllava_plugin.shapes.clips import TRAINING_SEEDS
+from sfllava_plugin.tokens.layout import Slow, SlowFast
 from training import bank, export, parallel
 from training.dialogue import Dialogue
-from training.language import Lesson, Teacher
+from training.language import Curriculum, Lesson
 from training.model import PATHWAYS, Language
 from training.tower import TowerStage, sample
 
 PROCESSES = 2
 STAGES = ("tower", "letters", "flash", "motion", "world", "pairs")
-_EXAMINED_CLIPS = 150
-_REPORT_EVERY, _EXAMINE_EVERY = 25, 200
-#: Frames and slow frames that the model should manage beside its own.
+_HELD_OUT_CLIPS = 150
+_REPORT_EVERY, _EVALUATE_EVERY = 25, 200
+#: Other settings (frames, slow frames) that the model should cope with.
 OTHER_SETTINGS = ((8, 4), (32, 4), (16, 2), (16, 8))
 
-Examine = Callable[[], dict[str, float]]
+Evaluate = Callable[[], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One stage: how long, how fast, and when it may end early (share of right answers over the last reports).
+    """The schedule of one stage.
 
-    The rate falls to a tenth, along a cosine, over the last `decay` of the steps.
+    It ends early once the share of correct answers reaches `enough`. Over the last `decay` of the steps, the rate falls
+    to a tenth along a cosine.
     """
 
     steps: int
     rate: float
-    each: int  # clips or pictures a process and step
+    each: int  # clips or pictures per process and step
     enough: float = 2.0
     decay: float = 0.0
-    until: int | None = None  # ends here, whatever the rate was to do later
+    until: int | None = None  # ends here, before the schedule does
 
 
 PLANS = {
@@ -67,7 +68,10 @@ CLIPS = 12_000
 
 
 class Curve:
-    """A line of JSON for every report; only the first process writes."""
+    """The log of a stage: one line of JSON for each report.
+
+    Only the first process writes.
+    """
 
     def __init__(self, folder: Path, stage: str, rank: int):
         self._file = (folder / f"{stage}.jsonl").open("w", encoding="utf-8") if rank == 0 else None
@@ -82,7 +86,7 @@ class Curve:
 
 
 def rate_at(step: int, plan: Plan) -> float:
-    """The learning rate: a short warm-up, level, a cosine down to a tenth."""
+    """Learning rate: short warm-up, plateau, cosine down to a tenth."""
     if step < 100:
         return plan.rate * (step + 1) / 100
     begin = plan.steps * (1 - plan.decay)
@@ -114,16 +118,16 @@ class Optimiser:
 def train_tower(stage: TowerStage, plan: Plan, curve: Curve, rng: random.Random) -> None:
     optimiser = Optimiser(stage, plan)
     for step in range(1, plan.steps + 1):
-        frames, sight = sample(plan.each, rng)
+        frames, labels = sample(plan.each, rng)
         with torch.autocast("cpu", torch.bfloat16):
-            loss, right = stage(frames, sight)
+            loss, right = stage(frames, labels)
         optimiser.step(loss)
         if step % _REPORT_EVERY == 0:
             curve.report(step, loss=loss.item(), **right)
 
 
 def answer_right(model: Language, lesson: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss, and for every question whether its whole answer is the greedy one."""
+    """Return the loss, and which whole answers greedy decoding gives."""
     with torch.autocast("cpu", torch.bfloat16):
         video = None if lesson.features is None else model.video_tokens(lesson.features, lesson.pathways)
         logits, truth = model(lesson.batch, video)
@@ -137,11 +141,11 @@ def train_language(
     model: Language,
     plan: Plan,
     lessons: Iterator[Lesson],
-    examine: Examine,
+    evaluate: Evaluate,
     curve: Curve,
     save: Callable[[], None],
 ) -> None:
-    """Until every kind of lesson is right often enough, or the plan's steps are done."""
+    """Train until all lessons are right often enough, or the plan ends."""
     optimiser = Optimiser(model, plan)
     recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=2 * _REPORT_EVERY))
     for step, lesson in zip(range(1, (plan.until or plan.steps) + 1), lessons, strict=False):
@@ -150,27 +154,27 @@ def train_language(
         recent[lesson.name].append(right.float().mean().item())
         if step % _REPORT_EVERY == 0:
             shares = {name: sum(values) / len(values) for name, values in recent.items()}
-            curve.report(step, loss=loss.item(), **shares, **(examine() if step % _EXAMINE_EVERY == 0 else {}))
+            curve.report(step, loss=loss.item(), **shares, **(evaluate() if step % _EVALUATE_EVERY == 0 else {}))
             [worst] = parallel.total(min(shares.values()))
             if worst >= PROCESSES * plan.enough:
                 break
-            if step % _EXAMINE_EVERY == 0:
+            if step % _EVALUATE_EVERY == 0:
                 save()
     save()
 
 
 @torch.no_grad()
-def examine(model: Language, teacher: Teacher) -> dict[str, float]:
-    """Shares of right answers on held-out clips, by kind; and with other frames and pathways."""
+def evaluate(model: Language, curriculum: Curriculum) -> dict[str, float]:
+    """Share of correct held-out answers, by kind and by setting."""
     right: dict[str, list[float]] = defaultdict(list)
     for choice in (False, True):
         for _ in range(6):
-            lesson = teacher.examination(choice)
+            lesson = curriculum.evaluation(choice)
             for kind, correct in zip(lesson.kinds, answer_right(model, lesson)[1].tolist(), strict=True):
                 right[f"{kind}, choice" if choice else kind].append(correct)
         for frames, slow in OTHER_SETTINGS:
             chosen = SlowFast(Slow(slow, PATHWAYS.slow.pool), PATHWAYS.fast)
-            correct = answer_right(model, teacher.examination(choice, frames, chosen))[1]
+            correct = answer_right(model, curriculum.evaluation(choice, frames, chosen))[1]
             right[f"{frames} frames, {slow} slow"] += correct.tolist()
     names = sorted(right)
     sums = parallel.total(*(float(sum(right[name])) for name in names))
@@ -179,40 +183,40 @@ def examine(model: Language, teacher: Teacher) -> dict[str, float]:
 
 
 def work(rank: int, port: int, out: Path, first: str) -> None:
-    """What each process does, from stage `first` on."""
+    """Train in one process, from stage `first` on."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     dist.init_process_group("gloo", rank=rank, world_size=PROCESSES)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     todo = STAGES[STAGES.index(first) :]
 
-    seeing = TowerStage()
+    tower_stage = TowerStage()
     if "tower" in todo:
-        train_tower(seeing, PLANS["tower"], Curve(out, "tower", rank), random.Random(rank))
-        keep(seeing, out / "tower.pt", rank)
-    seeing.load_state_dict(torch.load(out / "tower.pt"))
+        train_tower(tower_stage, PLANS["tower"], Curve(out, "tower", rank), random.Random(rank))
+        keep(tower_stage, out / "tower.pt", rank)
+    tower_stage.load_state_dict(torch.load(out / "tower.pt"))
 
     dialogue, model = Dialogue(), Language(Dialogue().size)
     if first not in ("tower", "letters"):
-        forerunner = STAGES[STAGES.index(first) - 1]
-        model.load_state_dict(torch.load(out / f"{forerunner}.pt"))
+        previous = STAGES[STAGES.index(first) - 1]
+        model.load_state_dict(torch.load(out / f"{previous}.pt"))
     share = CLIPS // PROCESSES
     seeds = range(TRAINING_SEEDS + rank * share, TRAINING_SEEDS + (rank + 1) * share)
     begin = time.monotonic()
-    known = bank.build(seeing.tower.eval(), seeds)
-    unknown = bank.build(seeing.tower, range(rank * _EXAMINED_CLIPS, (rank + 1) * _EXAMINED_CLIPS))
+    clips = bank.build(tower_stage.tower.eval(), seeds)
+    held_out_clips = bank.build(tower_stage.tower, range(rank * _HELD_OUT_CLIPS, (rank + 1) * _HELD_OUT_CLIPS))
     if rank == 0:
         print(f"bank of {CLIPS} clips: {time.monotonic() - begin:.0f} s", flush=True)
     for stage in [stage for stage in todo if stage != "tower"]:
         plan = PLANS[stage]
-        teacher = Teacher(dialogue, known, plan.each, seed=100 * STAGES.index(stage) + rank)
-        examiner = Teacher(dialogue, unknown, 24, seed=1000 + rank)
+        curriculum = Curriculum(dialogue, clips, plan.each, seed=100 * STAGES.index(stage) + rank)
+        held_out = Curriculum(dialogue, held_out_clips, 24, seed=1000 + rank)
         curve = Curve(out, stage, rank)
-        examination = partial(examine, model, examiner) if stage in ("world", "pairs") else dict
+        evaluation = partial(evaluate, model, held_out) if stage in ("world", "pairs") else dict
         save = partial(keep, model, out / f"{stage}.pt", rank)
-        train_language(model, plan, getattr(teacher, stage)(), examination, curve, save)
+        train_language(model, plan, getattr(curriculum, stage)(), evaluation, curve, save)
     if rank == 0:
-        print(export.write(seeing.tower, model, out / "sf-llava-tiny"))
+        print(export.write(tower_stage.tower, model, out / "sf-llava-tiny"))
 
 
 def keep(module: torch.nn.Module, path: Path, rank: int) -> None:
@@ -222,10 +226,14 @@ def keep(module: torch.nn.Module, path: Path, rank: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="train sf-llava-tiny from nothing")
+    parser = argparse.ArgumentParser(description="train sf-llava-tiny from scratch")
     parser.add_argument("--out", type=Path, default=Path("build/training"))
     parser.add_argument(
-        "--from", dest="first", choices=STAGES, default="tower", help="a stage whose forerunner is done"
+        "--from",
+        dest="first",
+        choices=STAGES,
+        default="tower",
+        help="resume here, with the weights of the stage before",
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""The half of the package that knows vLLM, and the plugin vLLM finds.
+"""The vLLM plugin: the only part of the package which imports vLLM.
 
-`register` is vLLM's entry point. vLLM calls it in every process of every model, the command line, the API server, the
-engine core, the workers, and more than once in some: it is idempotent, imports nothing heavy, reads no file, and does
-nothing where vLLM is absent. What fails in it would stop models that are not ours, so it warns instead.
+`register` is the entry point. vLLM calls it in every process of every model (command line, API server, engine core,
+workers), in some more than once. So it is idempotent, imports nothing heavy, reads no files, and does nothing without
+vLLM. It warns instead of raising, since an exception would stop models that are not ours.
 """
 
 import logging
@@ -10,17 +10,17 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 
-from sfllava_plugin.model_directory import ARCHITECTURE
+from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
 
 logger = logging.getLogger(__name__)
 
-_MODEL = "sfllava_plugin.engine.model:SlowFastLlavaForConditionalGeneration"
-#: Modules with a `register` of their own.
-_PARTS = ("video_loader", "media", "defaults", "aliases")
+_MODEL = "sfllava_plugin.engine.model.llava:SlowFastLlavaForConditionalGeneration"
+#: Modules with a `register` function.
+_PARTS = ("serving.video_loader", "serving.connector", "config_hook", "aliases")
 
 
 def register() -> None:
-    """Register all we have with vLLM (entry point group ``vllm.general_plugins``)."""
+    """Register the model and every part with vLLM (entry point group ``vllm.general_plugins``)."""
     if find_spec("vllm") is None:
         return
     _try("model", _register_model)
@@ -38,6 +38,8 @@ def _register_model() -> None:
 def _try(part: str, register_part: Callable[[], None]) -> None:
     try:
         register_part()
-    except Exception as error:  # whatever an unknown vLLM raises
+    except Exception as error:  # an untested version of vLLM may raise anything
         problem = f"{type(error).__name__}: {error}"
-        logger.warning("sfllava_plugin: %s is not registered with this vLLM (%s): see sfllava check", part, problem)
+        logger.warning(
+            "sfllava_plugin: %s is not registered with this version of vLLM (%s): run sfllava check", part, problem
+        )

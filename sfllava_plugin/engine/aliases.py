@@ -1,9 +1,9 @@
-"""``sf-llava-7b`` and the like as vLLM model names: the one place where vLLM offers no registry and is wrapped.
+"""Make names such as ``sf-llava-7b`` work as vLLM model names.
 
-vLLM asks the hub for a model name before any plugin could answer (facts of vLLM 0.32: `EngineArgs.__post_init__` under
-HF_HUB_OFFLINE, `create_engine_config` otherwise). Both are wrapped: a name from the registry becomes its model
-directory, and a model directory's own engine defaults apply where the user set nothing. What the command line sets is
-known from two further wraps (given.py).
+vLLM has no registry of model names, so this is the one place where its functions are wrapped. vLLM 0.32 looks a name up
+on the hub before any plugin can answer: in `EngineArgs.__post_init__` under HF_HUB_OFFLINE, else in
+`create_engine_config`. With both wrapped, a name in our registry becomes its model directory, and the directory's
+engine defaults apply to arguments that the user left unset. Two further wraps find out which these are (explicit.py).
 """
 
 import dataclasses
@@ -14,32 +14,33 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin import registry
-from sfllava_plugin.engine import given, media
-from sfllava_plugin.model_directory import engine_defaults, is_prepared
+from sfllava_plugin.checkpoints.prepared import engine_defaults, is_prepared
+from sfllava_plugin.engine import explicit
+from sfllava_plugin.engine.serving import connector
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
 
 logger = logging.getLogger(__name__)
 
-#: Marks what is wrapped already.
+#: An attribute of our wrappers.
 WRAPPED = "_sfllava_wrapped"
 
 
 def register() -> None:
-    """Wrap what resolves model names; if this vLLM has it no longer, say so and leave aliases out."""
+    """Wrap vLLM's functions that resolve model names; warn if they are missing."""
     from vllm.engine import arg_utils
 
     surfaces = (
-        (arg_utils.EngineArgs, "create_engine_config", _resolve_before),
-        (arg_utils, "get_model_path", _leave_aliases),
-        (arg_utils.EngineArgs, "add_cli_args", given.noting_options),
-        (arg_utils.EngineArgs, "from_cli_args", given.keeping_command),
+        (arg_utils.EngineArgs, "create_engine_config", _resolving),
+        (arg_utils, "get_model_path", _keeping_aliases),
+        (arg_utils.EngineArgs, "add_cli_args", explicit.recording_options),
+        (arg_utils.EngineArgs, "from_cli_args", explicit.keeping_command),
     )
     if not all(callable(getattr(owner, name, None)) for owner, name, _ in surfaces):
         logger.warning(
-            "this vLLM resolves model names in another way: serve the directory that "
-            "`sfllava prepare NAME` prints instead of the name"
+            "aliases do not work with this version of vLLM: instead of a name, serve the directory that "
+            "`sfllava prepare NAME` prints"
         )
         return
     for owner, name, wrap in surfaces:
@@ -49,43 +50,45 @@ def register() -> None:
 def _wrap(owner: Any, name: str, wrap: Callable) -> None:
     """Put ``wrap`` around a function or method, once."""
     found = inspect.getattr_static(owner, name)
-    is_bound_otherwise = isinstance(found, staticmethod | classmethod)
-    original = found.__func__ if is_bound_otherwise else found
+    has_descriptor = isinstance(found, staticmethod | classmethod)
+    original = found.__func__ if has_descriptor else found
     if hasattr(original, WRAPPED):
         return
     wrapper = functools.wraps(original)(wrap(original))
     setattr(wrapper, WRAPPED, True)
-    setattr(owner, name, type(found)(wrapper) if is_bound_otherwise else wrapper)
+    setattr(owner, name, type(found)(wrapper) if has_descriptor else wrapper)
 
 
 def resolve(arguments: "EngineArgs") -> None:
-    """Turn an alias into its model directory, and complete the arguments of a model directory."""
+    """Replace an alias by its model directory, and apply the directory's defaults."""
     if entry := _entry(arguments.model):
         arguments.served_model_name = arguments.served_model_name or arguments.model
         tokenizer_is_model = arguments.tokenizer == arguments.model
-        # Here and not above: it loads half of transformers, and most processes never ask for an alias.
-        from sfllava_plugin.checkpoints import prepare
+        # Imported late: it loads half of transformers, and most processes never resolve an alias.
+        from sfllava_plugin.checkpoints.prepare import prepare
 
         arguments.model = str(prepare(entry))
         if tokenizer_is_model:
             arguments.tokenizer = arguments.model
     if is_prepared(arguments.model):
-        media.choose(arguments, registry.load().limits.pixels)
-        _complete(arguments, engine_defaults(arguments.model))
+        connector.enable(arguments, registry.load().limits.pixels)
+        _apply_defaults(arguments, engine_defaults(arguments.model))
 
 
 def _entry(model: str) -> "registry.Entry | None":
-    """The entry of this name or alias, or None: every model of every process is asked for.
+    """Return the registry's entry of a name or alias, or None.
+
+    This runs for every model that vLLM loads: a broken registry of the user's must not stop those that are not ours.
 
     Raises:
-        RegistryError: the user's registry cannot be read, and the name is one of ours.
+        RegistryError: the user's registry cannot be read, and the packaged one has the name.
     """
     try:
         return registry.load().find(model)
     except registry.RegistryError as error:
         if registry.packaged().find(model):
             raise
-        _warn(f"{error}; its models are unknown")
+        _warn(f"{error}; the models in it are unavailable")
         return None
 
 
@@ -94,9 +97,9 @@ def _warn(message: str) -> None:
     logger.warning("%s", message)
 
 
-def _complete(arguments: "EngineArgs", defaults: dict) -> None:
+def _apply_defaults(arguments: "EngineArgs", defaults: dict) -> None:
     fields = {field.name: field for field in dataclasses.fields(arguments)}
-    set_by_user = given.names(arguments)
+    set_by_user = explicit.names(arguments)
     for name, value in defaults.items():
         if name not in fields:
             raise ValueError(f"{arguments.model}: vLLM has no engine argument {name!r}: correct the registry")
@@ -110,7 +113,7 @@ def _default(field: dataclasses.Field):
     return field.default
 
 
-def _resolve_before(create_engine_config):
+def _resolving(create_engine_config):
     def resolved(self, *args, **kwargs):
         resolve(self)
         return create_engine_config(self, *args, **kwargs)
@@ -118,7 +121,7 @@ def _resolve_before(create_engine_config):
     return resolved
 
 
-def _leave_aliases(get_model_path):
+def _keeping_aliases(get_model_path):
     def path(model, *args, **kwargs):
         return model if _entry(str(model)) else get_model_path(model, *args, **kwargs)
 

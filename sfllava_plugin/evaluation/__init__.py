@@ -1,1 +1,4 @@
-"""lmms-eval's side: the model adapter `sfllava`, and tasks. The only part that imports lmms_eval."""
+"""The model `sfllava` for lmms-eval, and our tasks.
+
+Nothing else in the package imports lmms_eval.
+"""

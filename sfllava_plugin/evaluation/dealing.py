@@ -1,7 +1,8 @@
-"""Deal the questions of an evaluation's processes anew, by video.
+"""Redistribute questions among an evaluation's processes, grouped by video.
 
-lmms-eval deals documents in turn, so that questions on one video end up in several processes, and each of these decodes
-and encodes it. Here all processes say what they were given, agree on one process for each video, and hand answers back.
+lmms-eval deals documents round-robin, so questions on one video end up in several processes, each of which would decode
+and encode it. Here the processes exchange their questions, assign each video to one of them, and return the answers to
+the process that lmms-eval expects them from.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,20 +13,20 @@ from typing import Any
 
 import torch
 
-from sfllava_plugin.engine.questions import Question
+from sfllava_plugin.engine.offline import Question
 
-#: A process that has answered its share waits for the others; lmms-eval allows them a day, too.
+#: How long a finished process waits for the others; lmms-eval allows a day, too.
 _LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Dealt:
-    """A question on its way to the process that answers it.
+class Assignment:
+    """A question, and where its answer belongs.
 
     Attributes:
-        owner: the process that lmms-eval gave it to.
-        position: its place there.
-        key: its name in the journal, if there is one.
+        owner: rank of the process that lmms-eval gave it to.
+        position: its position among that process's requests.
+        key: its key in the journal; None without one.
     """
 
     owner: int
@@ -34,52 +35,54 @@ class Dealt:
     key: str | None
 
 
-def deal(shares: Sequence[Sequence[Dealt]]) -> list[list[Dealt]]:
-    """The same questions, those on one video in one process, as evenly as whole videos allow.
+def deal(shares: Sequence[Sequence[Assignment]]) -> list[list[Assignment]]:
+    """Distribute whole videos over the processes, as evenly as possible.
 
-    Every process comes to the same result.
+    Deterministic, so that every process computes the same distribution.
     """
-    videos: dict[str, list[Dealt]] = {}
-    for dealt in (dealt for share in shares for dealt in share):
-        videos.setdefault(dealt.question.video, []).append(dealt)
-    found: list[list[Dealt]] = [[] for _ in shares]
+    videos: dict[str, list[Assignment]] = {}
+    for assignment in (assignment for share in shares for assignment in share):
+        videos.setdefault(assignment.question.video, []).append(assignment)
+    found: list[list[Assignment]] = [[] for _ in shares]
     for questions in sorted(videos.values(), key=len, reverse=True):
         min(found, key=len).extend(questions)
     return found
 
 
 def answer_together(
-    mine: list[Dealt], answer: Callable[[list[Dealt]], Iterator[tuple[Dealt, Any]]]
-) -> Iterator[tuple[Dealt, Any]]:
-    """Answer the questions of all processes together; yields this one's. All of them must call this.
+    mine: list[Assignment], answer: Callable[[list[Assignment]], Iterator[tuple[Assignment, Any]]]
+) -> Iterator[tuple[Assignment, Any]]:
+    """Answer all processes' questions together; yield this one's answers.
+
+    Every process must call this.
 
     Args:
-        answer: answers questions in this process.
+        answer: answers questions on this process's engine.
     """
     rank = torch.distributed.get_rank()
     of_others = []
-    for dealt, answered in answer(deal(_exchange(mine))[rank]):
-        if dealt.owner == rank:
-            yield dealt, answered
+    for assignment, answered in answer(deal(_exchange(mine))[rank]):
+        if assignment.owner == rank:
+            yield assignment, answered
         else:
-            of_others.append((dealt, answered))
+            of_others.append((assignment, answered))
     for answers in _exchange(of_others):
-        yield from ((dealt, answered) for dealt, answered in answers if dealt.owner == rank)
+        yield from ((assignment, answered) for assignment, answered in answers if assignment.owner == rank)
 
 
 def _exchange(mine: Any) -> list[Any]:
-    """What every process says, by its rank."""
+    """Gather an object from every process, in rank order."""
     found = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(found, mine, group=_group())
     return found
 
 
 def all_take_part(requests: Sequence[Any]) -> bool:
-    """Tell, alike in every process, whether all of several are in this call.
+    """Tell, alike in all processes, whether all are in this call.
 
-    If one of them were missing, the others would hang. An engine in this process makes a group of one, which has
-    nothing to exchange. With lmms-eval's own cache a process whose answers are all known is not called; an agent's
-    processes go through different numbers of rounds; and a program that calls lmms-eval may or may not have a cache.
+    Exchanging would hang otherwise. An engine in this process makes a group of one, which has nothing to exchange. With
+    lmms-eval's own cache, a process whose answers are all cached is never called; with agentic tasks, processes take
+    different numbers of rounds. In a program that calls lmms-eval, it is unknown whether there is a cache.
     """
     distributed = torch.distributed
     if not (requests and distributed.is_available() and distributed.is_initialized()):
@@ -94,5 +97,5 @@ def all_take_part(requests: Sequence[Any]) -> bool:
 
 @cache
 def _group():
-    """A group of processes for Python's objects, whatever lmms-eval's own exchanges are made with."""
+    """A gloo group, which exchanges Python objects whatever backend lmms-eval itself uses."""
     return torch.distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)

@@ -1,8 +1,8 @@
-"""What was answered, kept as it comes, so that the same command goes on after a crash and asks nothing twice.
+"""Keep answers, so that the same command resumes after a crash.
 
-A line of JSON for every answer. It is found again by all that it depends on: the run (the model's files, the settings
-that change answers, the versions) chooses the folder, and the video's file, the prompt and what was wanted of it make
-the key. What changed is asked anew, and nothing else is. It does not know tasks or engines.
+One line of JSON for each answer, written as soon as it is known and found again by everything it depends on. The run
+(model files, settings that change answers, versions) chooses the folder; the video file, the prompt and the limits of
+the answer make the key. A change therefore asks exactly the affected questions again.
 """
 
 import errno
@@ -13,18 +13,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from sfllava_plugin.files import written_aside
+from sfllava_plugin._atomic import atomic_write
 from sfllava_plugin.provenance import key_of
 
 
 class Journal:
-    """The answers of one run, by key; several processes and several runs may write at once.
+    """The answers of one run, by key.
 
-    Where it cannot be written, on a full disk or one that is read-only, the evaluation goes on and nothing is kept.
+    Several processes and several runs may write at once.
+
+    On a full or read-only disk the evaluation continues, and answers are no longer kept.
 
     Args:
-        folder: where the journals of all runs are.
-        run: what every answer of this run depends on; anything that JSON can hold.
+        folder: the folder of all runs' journals.
+        run: everything that all answers of the run depend on, as JSON.
         rank: this process among those of the run.
     """
 
@@ -36,24 +38,24 @@ class Journal:
             for part in sorted(self._folder.glob("*.jsonl")):
                 self._read(part)
             self._folder.mkdir(parents=True, exist_ok=True)
-            with written_aside(self._folder / "run.json") as file:
+            with atomic_write(self._folder / "run.json") as file:
                 file.write(json.dumps(run, indent=2, default=str).encode() + b"\n")
             self._file = self._opened(self._folder / f"{rank}.jsonl")
         except OSError as error:
             self._give_up(error)
 
     def get(self, key: str | None) -> dict[str, Any] | None:
-        """What was answered before, if anything."""
+        """Look up an earlier answer."""
         return self._answers.get(key)
 
     def add(self, key: str, answer: dict[str, Any]) -> None:
-        """Keep an answer; the system has it when this returns."""
+        """Keep an answer. It survives this process once the call returns."""
         self._answers[key] = answer
         if not self._file:
             return
         line = json.dumps({"key": key, "answer": answer}, ensure_ascii=False).encode() + b"\n"
         try:
-            # One write for a line, so that those of other processes do not come between.
+            # One write for the whole line: another process's cannot end up inside it.
             if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -74,8 +76,8 @@ class Journal:
         self.close()
         self._file = None
         print(
-            f"sfllava: {self._folder}: cannot be written: {error.strerror}; the evaluation goes on, its answers are "
-            "not kept from here on (journal=FOLDER names another folder)",
+            f"sfllava: {self._folder}: cannot be written: {error.strerror}; the evaluation continues, but its answers "
+            "are no longer kept (journal=FOLDER chooses another folder)",
             file=sys.stderr,
         )
 
@@ -85,5 +87,5 @@ class Journal:
                 row = json.loads(line)
                 self._answers[row["key"]] = row["answer"]
             except (ValueError, KeyError, TypeError, RecursionError):
-                # Torn by a crash; what it said is asked again.
+                # Torn by a crash: this question is asked again.
                 continue

@@ -1,10 +1,13 @@
-"""What lmms-eval's entry point finds; called at every start of its command, so nothing heavy is imported."""
+"""The entry point for lmms-eval.
+
+Every start of its command calls it, so it imports nothing heavy.
+"""
 
 from lmms_eval.models.registry_v2 import ModelManifest
 
 
 def manifest() -> ModelManifest:
-    # The simple kind alone: lmms-eval's chat kind refuses multiple-choice tasks.
+    # Only as a "simple" model: lmms-eval's "chat" models refuse multiple-choice tasks.
     return ModelManifest(
         model_id="sfllava",
         simple_class_path="sfllava_plugin.evaluation.adapter.SlowFastLlava",

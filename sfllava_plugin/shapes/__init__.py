@@ -1,6 +1,4 @@
-"""The world of sf-llava-tiny: short clips of coloured shapes, and questions whose answers are known.
+"""The world of sf-llava-tiny: clips of coloured shapes, with questions.
 
-`scenes` draws a scene from a seed, `drawing` renders it at any moment, `questions` asks about it, `clips` writes video
-files. The same seed gives the same clip and the same questions wherever they are asked for: in training, in the
-lmms-eval task, in the tests. Needs numpy and OpenCV; knows no model.
+A seed decides clip and questions, alike in training, in the lmms-eval task and in tests. Needs only numpy and OpenCV.
 """

@@ -1,4 +1,4 @@
-"""Clips of the shapes' world as video files, and the questions that go with them."""
+"""Clips of the shapes' world as video files, with their questions."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ from .drawing import draw
 from .questions import WITHOUT_OPTIONS, ShapesQuestion, multiple_choice, questions
 from .scenes import Scene, random_scene
 
-#: Frames of a clip, frames a second, and the side of its square picture in pixels.
+#: Frames of a clip, frames per second, and side of the square picture in pixels.
 FRAMES, RATE, SIDE = 64, 16, 192
-#: Training draws its scenes from here on: every seed below is held out.
+#: Training uses seeds from here on: every seed below is held out.
 TRAINING_SEEDS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A scene, open-ended questions on it, and as many of them as have options asked as multiple choice."""
+    """A scene with its open-ended and multiple-choice questions."""
 
     scene: Scene
     open_ended: tuple[ShapesQuestion, ...]
@@ -31,7 +31,7 @@ class Clip:
 
 
 def clip(seed: int, *, one_shape: bool = False) -> Clip:
-    """The clip of this seed: the same scene and questions each time."""
+    """Make the clip of a seed: always the same scene and questions."""
     scene, rng = random_scene(seed, one_shape=one_shape), random.Random(f"questions {seed}")
     asked = questions(scene, rng)
     with_options = [question for question in asked if question.kind not in WITHOUT_OPTIONS]
@@ -39,18 +39,18 @@ def clip(seed: int, *, one_shape: bool = False) -> Clip:
 
 
 def moment(frame: int) -> float:
-    """The time of a source frame, as a fraction of the clip."""
+    """Time of a source frame, as a fraction of the clip."""
     return (frame + 0.5) / FRAMES
 
 
 def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
-    """Write clips, ``questions.jsonl`` for `sfllava batch` and ``truth.jsonl``; returns how many questions.
+    """Write clips, ``questions.jsonl`` and ``truth.jsonl``; return the number of questions.
 
-    An id names the clip and the question; that of a multiple-choice question ends in ``-choice``, and its truth is a
-    letter.
+    `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, whose
+    truth is a letter.
 
     Raises:
-        OSError: something cannot be written.
+        OSError: a file cannot be written.
     """
     folder = Path(folder)
     asked, truth = [], []
@@ -70,7 +70,10 @@ def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
 
 
 def edition() -> str:
-    """A name for the code that makes clips: kept ones of another edition may show something else."""
+    """Hash the code that makes clips.
+
+    Cached clips of another edition may show something else.
+    """
     digest = hashlib.sha256()
     for name in ("scenes.py", "drawing.py", "clips.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
@@ -78,10 +81,10 @@ def edition() -> str:
 
 
 def write_clip(scene: Scene, path: str | os.PathLike) -> Path:
-    """Write a scene as an mp4 file (MPEG-4 video), aside and then renamed.
+    """Write a scene as an mp4 file (MPEG-4 video), atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

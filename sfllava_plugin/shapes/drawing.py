@@ -1,4 +1,4 @@
-"""Renders a scene at any moment of it: uint8 RGB pictures, anti-aliased, on a dark ground."""
+"""Render a scene at any moment, anti-aliased, as uint8 RGB."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from .scenes import Scene, Shape
 
-#: RGB of the colours' names.
+#: RGB of each colour.
 RGB = {
     "red": (214, 56, 48),
     "green": (66, 176, 78),
@@ -16,14 +16,14 @@ RGB = {
     "purple": (168, 74, 200),
     "white": (236, 236, 236),
 }
-#: OpenCV draws at fractions of a pixel: this many bits of them.
+#: Fractional bits of the coordinates that OpenCV draws at.
 _BITS = 6
-#: How much of a flash's colour the ground takes.
+#: Share of the flash's colour in the lit ground.
 _FLASH_STRENGTH = 0.8
 
 
 def draw(scene: Scene, times: list[float], side: int) -> np.ndarray:
-    """Pictures of ``scene`` at the moments ``times`` (0 to 1): uint8 [len(times), side, side, 3]."""
+    """Draw ``scene`` at ``times`` (0 to 1): uint8 [len(times), side, side, 3]."""
     ground = _ground(scene, side)
     return np.stack([_picture(scene, ground, time) for time in times])
 
@@ -51,7 +51,7 @@ def _draw_shape(picture: np.ndarray, shape: Shape, time: float) -> None:
 
 
 def _fixed(*values: float) -> tuple[int, ...]:
-    # OpenCV puts whole coordinates at the middle of a pixel.
+    # In OpenCV, whole coordinates are pixel centres.
     return tuple(round((value - 0.5) * 2**_BITS) for value in values)
 
 
@@ -61,7 +61,7 @@ def _polygon(corners: int, turn: float) -> list[tuple[float, float]]:
 
 
 def _cross(arm: float) -> list[tuple[float, float]]:
-    """A plus sign's twelve corners; its arms are 2 * ``arm`` wide."""
+    """Corners of a plus sign whose arms are 2 * ``arm`` wide."""
     quarter = [(1.0, -arm), (1.0, arm), (arm, arm)]
     turns = [quarter]
     for _ in range(3):
@@ -69,7 +69,7 @@ def _cross(arm: float) -> list[tuple[float, float]]:
     return [corner for turn in turns for corner in turn]
 
 
-#: Corners around the centre, in radii.
+#: Corners relative to the centre, in radii.
 _CORNERS = {
     "square": [(0.88 * x, 0.88 * y) for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))],
     "triangle": [(1.1 * x, 1.1 * y + 0.15) for x, y in _polygon(3, -math.pi / 2)],
@@ -78,7 +78,7 @@ _CORNERS = {
 
 
 def _ground(scene: Scene, side: int) -> np.ndarray:
-    """A dark plain, a gradient or a soft texture, uint8 [side, side, 3]."""
+    """A dark plain, gradient or soft texture: uint8 [side, side, 3]."""
     rng = np.random.default_rng(scene.seed)
     base = rng.uniform(12, 62, 3).astype(np.float32)
     across, down = np.meshgrid(np.linspace(0, 1, side, dtype=np.float32), np.linspace(0, 1, side, dtype=np.float32))

@@ -1,7 +1,7 @@
-"""Questions about a scene, with their answers: short words, as sf-llava-tiny gives them.
+"""Questions about a scene, with short answers such as sf-llava-tiny gives.
 
-Each kind of question has two wordings; a clip gets one of them, chosen by its seed. The words here and those of the
-prompt frames are all that the tiny model knows.
+Each kind of question has two wordings, and the clip's seed chooses one. The words used here and in the prompt wrappers
+are the tiny model's whole vocabulary.
 """
 
 import random
@@ -15,13 +15,13 @@ DIRECTIONS = ("left", "right", "up", "down", "nowhere")
 CHANGES = ("colour", "position", "number", "nothing")
 MOST_OPTIONS = 5
 
-#: What may be answered to each kind of question: where the wrong options come from. A description has none.
+#: Possible answers to each kind of question, from which wrong options are drawn; none for a description.
 ANSWERS = {
     "colour": COLOURS,
     "shape": SHAPES,
     "direction": DIRECTIONS,
     "count": COUNTS,
-    "place at the start": None,  # columns or rows, as asked
+    "place at the start": None,  # columns or rows, depending on the question
     "place at the end": None,
     "colour at the start": COLOURS,
     "colour at the end": COLOURS,
@@ -32,9 +32,9 @@ ANSWERS = {
     "description": (),
 }
 KINDS = tuple(ANSWERS)
-#: Never asked with options: sf-llava-tiny names the mover, and still picks its letter by chance.
+#: Never asked as multiple choice: sf-llava-tiny names the mover, but picks its letter at random.
 WITHOUT_OPTIONS = ("description", "mover")
-#: The kinds that only the fast pathway can answer.
+#: Kinds that only the fast pathway can answer.
 FAST_ONLY = ("flash",)
 
 
@@ -44,8 +44,8 @@ class ShapesQuestion:
 
     Attributes:
         kind: one of `KINDS`.
-        pool: every answer this question might have, () for a description.
-        options: what was offered; empty for an open-ended question.
+        pool: all possible answers; () for a description.
+        options: () for an open-ended question.
     """
 
     kind: str
@@ -56,12 +56,12 @@ class ShapesQuestion:
 
     @property
     def letter(self) -> str | None:
-        """The letter of the right option."""
+        """Letter of the correct option; None without options."""
         return "ABCDE"[self.options.index(self.answer)] if self.options else None
 
 
 def questions(scene: Scene, rng: random.Random) -> list[ShapesQuestion]:
-    """Every open-ended question that ``scene`` answers, each in one of its wordings."""
+    """List every open-ended question about ``scene``, each in one wording."""
     return [
         ShapesQuestion(kind, rng.choice(wordings), answer, pool if pool is not None else ANSWERS[kind])
         for kind, wordings, answer, pool in _ask(scene)
@@ -69,7 +69,7 @@ def questions(scene: Scene, rng: random.Random) -> list[ShapesQuestion]:
 
 
 def multiple_choice(question: ShapesQuestion, rng: random.Random, count: int = 4) -> ShapesQuestion:
-    """The same question with its answer among up to ``count`` lettered options, in random order."""
+    """Make a question multiple choice, with up to ``count`` shuffled options."""
     wrong = [answer for answer in question.pool if answer != question.answer]
     options = [question.answer, *rng.sample(wrong, min(count - 1, len(wrong)))]
     rng.shuffle(options)
@@ -77,7 +77,7 @@ def multiple_choice(question: ShapesQuestion, rng: random.Random, count: int = 4
 
 
 def _ask(scene: Scene) -> Iterator[tuple[str, tuple[str, ...], str, tuple[str, ...] | None]]:
-    """Kind, wordings, answer, and the possible answers where the kind does not tell."""
+    """Yield kind, wordings, answer, and possible answers unless implied."""
     for shape in scene.shapes:
         yield from _about(shape, scene)
     numbers = [sum(shape.appears_at <= time for shape in scene.shapes) for time in (0, 1)]
@@ -122,7 +122,7 @@ def _about(shape: Shape, scene: Scene) -> Iterator[tuple[str, tuple[str, ...], s
 
 
 def _change(scene: Scene) -> str | None:
-    """The one thing that changes, or None where more than one does."""
+    """The one thing that changes; None if several do."""
     changes = [
         name
         for name, happens in (
@@ -136,7 +136,7 @@ def _change(scene: Scene) -> str | None:
 
 
 def describe(scene: Scene) -> str:
-    """One sentence about the shapes, without the flash."""
+    """Describe the shapes, but not the flash, in one sentence."""
     first, *rest = scene.shapes
     second = rest[0] if rest else None
     if second is None:

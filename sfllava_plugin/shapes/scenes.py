@@ -1,7 +1,6 @@
-"""What happens in a clip: which shapes stand where, which move, what changes, when the picture flashes.
+"""Scenes: places and motion of shapes, changes, and flashes.
 
-Lengths are fractions of the picture's side, times fractions of the clip. A scene says nothing of pixels or of words
-beyond the names of colours and shapes.
+Lengths are fractions of the picture's side, times fractions of the clip.
 """
 
 import math
@@ -16,15 +15,15 @@ GROUNDS = ("plain", "gradient", "texture")
 
 #: Centres of the three columns and rows.
 CELLS = (0.25, 0.5, 0.75)
-#: How far from a cell's centre a shape may stand, on each axis.
+#: Largest distance of a shape from its cell's centre, along each axis.
 _JITTER = 0.042
 #: The shortest path that counts as a motion.
 _SHORTEST_PATH = 0.2
-#: Changes and arrivals happen in here, so that the beginning and the end are both seen for long.
+#: Changes and arrivals happen in this interval, which leaves long stretches before and after.
 _MIDDLE = (0.35, 0.65)
-#: A flash falls between the moments that 4 slow frames of 8, 16 or 32 show: only the fast pathway sees it.
+#: A flash falls between the slow frames, for 4 slow frames of 8, 16 or 32: only the fast pathway sees it.
 FLASH_WINDOWS = ((0.075, 0.268), (0.325, 0.503), (0.560, 0.752), (0.810, 0.995))
-#: One frame of 8, two of 16, four or five of 32.
+#: Lasts one frame of 8, two of 16, four or five of 32.
 FLASH_LENGTH = 0.14
 
 Point = tuple[float, float]
@@ -32,7 +31,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape: it goes evenly from ``start`` to ``end`` (x, y of its centre) and may change its colour once."""
+    """A shape whose centre (x, y) moves steadily from ``start`` to ``end``."""
 
     kind: str
     colour: str
@@ -49,7 +48,7 @@ class Shape:
 
     @property
     def direction(self) -> str:
-        """left, right, up or down, or nowhere."""
+        """left, right, up, down or nowhere."""
         (x, y), (to_x, to_y) = self.start, self.end
         if abs(to_x - x) > abs(to_y - y):
             return "right" if to_x > x else "left"
@@ -77,7 +76,7 @@ class Flash:
 
 @dataclass(frozen=True)
 class Scene:
-    """One or two shapes, of different kind and colour, on a dark ground; ``seed`` decides the ground's look."""
+    """One or two different shapes, on a dark ground drawn from ``seed``."""
 
     seed: int
     shapes: tuple[Shape, ...]
@@ -86,17 +85,17 @@ class Scene:
 
     @property
     def arrives(self) -> bool:
-        """Whether the second shape comes later than the first."""
+        """True if the second shape appears later than the first."""
         return self.shapes[-1].appears_at > 0
 
 
 def cell(value: float) -> int:
-    """0, 1 or 2: the column or row in which a coordinate lies."""
+    """Column or row of a coordinate: 0, 1 or 2."""
     return min(range(3), key=lambda index: abs(CELLS[index] - value))
 
 
 def random_scene(seed: int, *, one_shape: bool = False) -> Scene:
-    """The scene of this seed; with ``one_shape`` of the half of the world that has a single one."""
+    """Make the scene of a seed; with ``one_shape``, never more than one."""
     rng = random.Random(seed)
     colours = rng.sample(COLOURS, len(COLOURS))
     kinds = rng.sample(SHAPES, 2)
@@ -105,8 +104,8 @@ def random_scene(seed: int, *, one_shape: bool = False) -> Scene:
     elif rng.random() < 0.5:
         shapes = _together(rng, kinds, colours)
     else:
-        shapes = _one_after_the_other(rng, kinds, colours)
-    # The flash has a colour of its own: no shape vanishes in it.
+        shapes = _arriving(rng, kinds, colours)
+    # No shape has the flash's colour, so none vanishes in it.
     flash = Flash(colours[3], _flash_begins(rng)) if rng.random() < 0.8 else None
     return Scene(seed, shapes, rng.choice(GROUNDS), flash)
 
@@ -125,13 +124,13 @@ def _single(rng: random.Random, kind: str, colours: list[str]) -> Shape:
 
 
 def _together(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple[Shape, Shape]:
-    """Two shapes in opposite rows or columns; at most the first moves, along its own."""
+    """Two shapes in opposite rows or columns, along which one may move."""
     start, end, across = _opposite(rng, moving=rng.random() < 0.75)
     first = Shape(kinds[0], colours[0], start, end, _radius(rng))
     return first, Shape(kinds[1], colours[1], across, across, _radius(rng))
 
 
-def _one_after_the_other(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple[Shape, Shape]:
+def _arriving(rng: random.Random, kinds: list[str], colours: list[str]) -> tuple[Shape, Shape]:
     start, end, across = _opposite(rng, moving=False)
     first = Shape(kinds[0], colours[0], start, end, _radius(rng))
     later = Shape(kinds[1], colours[1], across, across, _radius(rng), appears_at=rng.uniform(*_MIDDLE))
@@ -139,7 +138,7 @@ def _one_after_the_other(rng: random.Random, kinds: list[str], colours: list[str
 
 
 def _opposite(rng: random.Random, *, moving: bool) -> tuple[Point, Point, Point]:
-    """Start and end of one shape, and where another stands out of its way."""
+    """Start and end of one shape, and another's place beside its path."""
     near, far = rng.sample((CELLS[0], CELLS[2]), 2)
     horizontal = rng.random() < 0.5
     turn = (lambda along, across: (along, across)) if horizontal else (lambda along, across: (across, along))

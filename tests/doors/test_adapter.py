@@ -1,4 +1,4 @@
-"""The lmms-eval adapter on requests as lmms-eval makes them, through the real engine."""
+"""The lmms-eval adapter, given lmms-eval's requests, with a real engine."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from sfllava_plugin.shapes import clips
 
 @pytest.fixture(scope="session")
 def tiny():
-    """One engine in this process; what that takes is not left to the other doors' processes."""
-    from sfllava_plugin.engine.runner import Runner
+    """One engine in this process; no setting leaks into other doors'."""
+    from sfllava_plugin.engine.offline import Runner
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -17,7 +17,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Three clips, and their files."""
+    """Three clips with their files."""
     folder = tmp_path_factory.mktemp("clips")
     found = [clips.clip(40_000 + number) for number in range(3)]
     return [(clip, str(clips.write_clip(clip.scene, folder / f"{i}.mp4"))) for i, clip in enumerate(found)]
@@ -25,7 +25,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def adapter(tiny, monkeypatch):
-    """adapter(**model_args): on the session's engine, without a journal unless one is given."""
+    """adapter(**model_args): uses the session's engine, and no journal unless one is given."""
     from sfllava_plugin.evaluation import adapter as module
 
     monkeypatch.setattr(module, "start", lambda *_: tiny)
@@ -38,7 +38,7 @@ def adapter(tiny, monkeypatch):
 
 @pytest.fixture
 def ask():
-    """ask(model, [(video, context, doc), ...]): requests of a task that shows `video`, however it is missing."""
+    """ask(model, [(video, context, doc), ...]); videos may be missing."""
     from lmms_eval.api.instance import Instance
 
     def run(model, asked, kind="generate_until", task="some_task", settings=None, continuations=None, padding=()):
@@ -67,8 +67,8 @@ def lettered(question):
     return "\n".join([question.text, *lines, "Answer with the option's letter from the given choices directly."])
 
 
-def test_answers_come_in_order_whatever_the_videos(adapter, ask, made, tiny, monkeypatch):
-    from sfllava_plugin.engine import plan as module
+def test_answers_keep_the_order_of_requests(adapter, ask, made, tiny, monkeypatch):
+    from sfllava_plugin.engine.offline import plan as module
 
     read = []
     real = module.read_video
@@ -92,11 +92,11 @@ def test_multiple_choice_replies_are_letters(adapter, ask, made, prompt, monkeyp
     asked = [(video, lettered(clip.multiple_choice[0]), {}) for clip, video in made]
     model = adapter(prompt=prompt)
     if prompt == "task":
-        # The tiny model knows the paper's frames only.
-        from sfllava_plugin.evaluation import adapter as module
+        # The tiny model knows only the paper's wrappers.
+        from sfllava_plugin.evaluation import answering
 
-        row = module._as_row
-        monkeypatch.setattr(module, "_as_row", lambda result: row(result) | {"text": "B) foo"})
+        row = answering.as_row
+        monkeypatch.setattr(answering, "as_row", lambda result: row(result) | {"text": "B) foo"})
     replies = [result.text for result in ask(model, asked)]
     if prompt == "task":
         assert replies == ["B"] * 3
@@ -104,7 +104,7 @@ def test_multiple_choice_replies_are_letters(adapter, ask, made, prompt, monkeyp
         assert replies == [clip.multiple_choice[0].letter for clip, _ in made]
 
 
-def test_a_missing_video_costs_its_own_question(adapter, ask, made, capsys):
+def test_a_missing_video_costs_only_its_own_question(adapter, ask, made, capsys):
     clip, video = made[0]
     text = clip.open_ended[0].text
     results = ask(adapter(), [(None, text, {}), (video, text, {}), ("/data/none.mp4", text, {})])
@@ -112,11 +112,11 @@ def test_a_missing_video_costs_its_own_question(adapter, ask, made, capsys):
     said = capsys.readouterr().err
     assert "/data/gone.mp4 does not exist" in said
     assert "/data/none.mp4 does not exist" in said
-    assert "2 of 3 questions could not be asked" in said
+    assert "2 of 3 questions could not be answered" in said
 
 
-def test_no_answer_at_all_is_an_error(adapter, ask):
-    with pytest.raises(RuntimeError, match="not one of 2 questions"):
+def test_no_answers_at_all_are_an_error(adapter, ask):
+    with pytest.raises(RuntimeError, match="none of 2 questions"):
         ask(adapter(), [(None, "what?", {}), ("/data/none.mp4", "what?", {})])
 
 
@@ -127,7 +127,7 @@ def test_padding_is_not_asked(adapter, ask, made):
     assert [bool(result.text) for result in results] == [True, False]
 
 
-def test_stops_of_a_task(adapter, ask, made):
+def test_a_tasks_own_stops_cut_the_answer(adapter, ask, made):
     clip, video = made[0]
     question = next(question for question in clip.open_ended if question.kind == "description")
     asked = [(video, question.text, {})]
@@ -139,7 +139,7 @@ def test_stops_of_a_task(adapter, ask, made):
     assert default.text.startswith(whole.text)
 
 
-def test_log_likelihoods_are_mean_losses(adapter, ask, made):
+def test_loglikelihood_gives_the_mean_loss(adapter, ask, made):
     clip, video = made[0]
     question = next(question for question in clip.open_ended if question.kind == "flash")
     words = [question.answer, "umbrella" if question.answer != "umbrella" else "tree"]
@@ -152,7 +152,7 @@ def test_log_likelihoods_are_mean_losses(adapter, ask, made):
     assert not other_greedy
 
 
-def test_the_journal_answers_the_second_time(adapter, ask, made, tmp_path, capsys):
+def test_the_journal_answers_a_second_run(adapter, ask, made, tmp_path, capsys):
     asked = [(video, clip.open_ended[0].text, {}) for clip, video in made]
     first = ask(adapter(journal=str(tmp_path)), asked)
     capsys.readouterr()
@@ -167,12 +167,12 @@ def test_the_journal_answers_the_second_time(adapter, ask, made, tmp_path, capsy
     assert "from the journal" not in capsys.readouterr().err
 
 
-def test_rounds_are_refused(adapter):
+def test_multi_round_tasks_are_refused(adapter):
     with pytest.raises(NotImplementedError, match="several rounds"):
         adapter().generate_until_multi_round([])
 
 
-def test_wrong_arguments_are_named(adapter):
+def test_errors_name_wrong_arguments(adapter):
     with pytest.raises(ValueError, match="prompt=papre"):
         adapter(prompt="papre")
     with pytest.raises(ValueError, match="num_processes 4"):
@@ -180,25 +180,25 @@ def test_wrong_arguments_are_named(adapter):
 
 
 def test_engine_arguments_are_merged():
-    from sfllava_plugin.evaluation.engines import engine_arguments
+    from sfllava_plugin.evaluation.launch import engine_arguments
 
     given = {"media_io_kwargs": '{"video": {"fps": 2}, "image": {}}', "hf_overrides": '{"a": 1}', "dtype": "float32"}
     assert engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
         "media_io_kwargs": {"video": {"fps": 2, "num_frames": 8}, "image": {}},
-        "hf_overrides": {"a": 1, "slowfast_pathways": "slowfast-slow_4frms_concat-fast_2x2"},
+        "hf_overrides": {"a": 1, "sfllava": {"pathways": "slowfast-slow_4frms_concat-fast_2x2"}},
         "dtype": "float32",
     }
 
 
-def test_lmms_evals_fault_is_mended_once():
+def test_lmms_eval_is_patched_once():
     from lmms_eval import evaluator
 
-    from sfllava_plugin.evaluation.likelihoods import let_pairs_through
+    from sfllava_plugin.evaluation.lmms_eval_fixes import keep_likelihood_pairs
 
-    let_pairs_through()
-    mended = evaluator.unwrap_generation_output
-    assert mended((0.5, True)) == ((0.5, True), None)
-    assert mended([0.5, True]) == ((0.5, True), None)
-    assert mended("text") == ("text", None)
-    let_pairs_through()
-    assert evaluator.unwrap_generation_output is mended
+    keep_likelihood_pairs()
+    patched = evaluator.unwrap_generation_output
+    assert patched((0.5, True)) == ((0.5, True), None)
+    assert patched([0.5, True]) == ((0.5, True), None)
+    assert patched("text") == ("text", None)
+    keep_likelihood_pairs()
+    assert evaluator.unwrap_generation_output is patched

@@ -1,4 +1,4 @@
-"""The three doors, each as its own command: the same questions, the same answers, and right ones."""
+"""Every command that users run answers the same questions alike, and correctly."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.serving import serve
 MODEL = "sf-llava-tiny"
 BIN = Path(sys.executable).parent
 SEEDS = (0, 1)
-#: Of a handful of questions; the model card has the share of thousands.
+#: Share of a handful of questions; the model card has the share of thousands.
 LEAST = 0.85
 
 
@@ -61,7 +61,7 @@ def share(replies, truth):
     return sum(replies[name] == truth[name] for name in replies) / len(replies)
 
 
-def test_batch_answers_rightly(batch, truth):
+def test_batch_answers_correctly(batch, truth):
     assert batch.keys() == truth.keys()
     assert share(batch, truth) >= LEAST
 
@@ -76,6 +76,7 @@ def test_batch_asks_nothing_twice(folder, environment, batch):
     assert out.read_bytes() == before
 
 
+@pytest.mark.server
 def test_the_server_gives_the_answers_of_batch(folder, batch, tmp_path):
     asked = rows(folder / "questions.jsonl")
     arguments = ["--allowed-local-media-path", str(folder)]
@@ -95,12 +96,12 @@ def test_the_server_gives_the_answers_of_batch(folder, batch, tmp_path):
 
         replies = list(pool.map(ask, asked))
     for row, reply in zip(asked, replies, strict=True):
-        # Multiple choice begins with the letter.
+        # A multiple-choice reply begins with its letter.
         assert reply[:1] == batch[row["id"]] if "options" in row else reply == batch[row["id"]]
 
 
 def test_lmms_eval_gives_the_answers_of_batch(batch, environment, truth, tmp_path):
-    """The stock command; the task's first clips are the same."""
+    """The stock command; our task starts with the clips used here."""
     names = {
         "open": [name for name in truth if not name.endswith("-choice")],
         "choice": [name for name in truth if name.endswith("-choice")],
@@ -119,7 +120,7 @@ def test_lmms_eval_gives_the_answers_of_batch(batch, environment, truth, tmp_pat
 
 
 def test_a_ray_cluster_gives_the_answers_of_batch(folder, batch, environment):
-    """Two engines; one of the videos is missing."""
+    """Two engines, with one video missing."""
     asked, out = folder / "with-missing.jsonl", folder / "from-ray.jsonl"
     lines = (folder / "questions.jsonl").read_text(encoding="utf-8")
     asked.write_text(lines + '{"id": 7, "video": "missing.mp4", "question": "what?"}\n', encoding="utf-8")
@@ -133,7 +134,7 @@ def test_a_ray_cluster_gives_the_answers_of_batch(folder, batch, environment):
 
 
 def test_vllm_run_batch_gives_the_answers_of_batch(folder, batch, environment, tmp_path):
-    """vLLM's own command on a file in OpenAI's format, here with the open-ended questions on one video."""
+    """vLLM's own command, with open-ended questions in OpenAI's file format."""
     asked = [row for row in rows(folder / "questions.jsonl") if "options" not in row and row["video"] == "0.mp4"]
     requests, out = tmp_path / "requests.jsonl", tmp_path / "responses.jsonl"
     with requests.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Evaluations that are killed, and of several processes: nothing asked twice, nothing lost, the same results."""
+"""Killed evaluations, and several processes: nothing is lost or asked twice."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def samples(out):
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
-    """What every run is started with."""
+    """Arguments of `subprocess` for every run."""
     folder = tmp_path_factory.mktemp("settings")
     environment = {k: v for k, v in os.environ.items() if k != "VLLM_ENABLE_V1_MULTIPROCESSING"}
     environment |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -54,7 +54,7 @@ def settings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(settings, tmp_path_factory):
-    """The samples of a run that nothing disturbs."""
+    """Samples of an undisturbed run."""
     out = tmp_path_factory.mktemp("whole")
     subprocess.run(command(out, "none"), stderr=subprocess.DEVNULL, check=True, **settings)
     found = samples(out)
@@ -62,7 +62,7 @@ def whole(settings, tmp_path_factory):
     return found
 
 
-def test_killed_at_random_moments_and_run_again(settings, whole, tmp_path):
+def test_a_killed_evaluation_resumes(settings, whole, tmp_path):
     journal, rng = tmp_path / "journal", random.Random(0)
     for ending in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
         before = len(kept(journal))
@@ -83,7 +83,7 @@ def test_killed_at_random_moments_and_run_again(settings, whole, tmp_path):
     assert samples(tmp_path / "again") == whole
 
 
-def test_an_engine_that_dies_ends_the_evaluation_and_keeps_what_was_answered(settings, tmp_path):
+def test_an_evaluation_whose_engine_dies_keeps_its_answers(settings, tmp_path):
     journal = tmp_path / "journal"
     own_process = settings | {"env": settings["env"] | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}}
     call = command(tmp_path / "out", journal)
@@ -96,12 +96,12 @@ def test_an_engine_that_dies_ends_the_evaluation_and_keeps_what_was_answered(set
     assert process.returncode == 3, said[-3000:]
     assert "Traceback" not in said
     assert "sfllava: the engine died: its process was killed" in said.splitlines()[-1]
-    assert "what was answered is kept" in said.splitlines()[-1]
+    assert "answers so far are kept" in said.splitlines()[-1]
     assert 0 < len(kept(journal)) < 2 * LIMIT
     assert not samples(tmp_path / "out")
 
 
-def test_a_model_that_cannot_be_loaded_is_one_line_and_exit_status_2(settings, tmp_path):
+def test_a_model_that_cannot_be_loaded_gives_one_line_and_exit_status_2(settings, tmp_path):
     call = [BIN / "lmms-eval", "--model", "sfllava", "--model_args", "pretrained=sf-lava", "--tasks", "sfllava_shapes"]
     call += ["--include_path", TASKS_FOLDER]
     done = subprocess.run(call, stderr=subprocess.PIPE, text=True, **settings)
@@ -111,13 +111,16 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_exit_status_2(settings, t
 
 
 def test_two_processes_give_the_answers_of_one(settings, whole, tmp_path):
-    """An odd number of questions: one of the processes gets padding. Each video is one process's."""
+    """With an odd number of questions, one process gets padding.
+
+    Each video goes to one process.
+    """
     journal = tmp_path / "journal"
     call = [BIN / "torchrun", "--nproc-per-node", "2", "-m", "lmms_eval", *arguments(tmp_path, journal, 21)]
     done = subprocess.run(call, stderr=subprocess.PIPE, text=True, **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     found = samples(tmp_path)
-    # One process's after the other's.
+    # lmms-eval writes one process's samples after the other's.
     assert {task: sorted(rows) for task, rows in found.items()} == {task: rows[:21] for task, rows in whole.items()}
     [folder] = tmp_path.glob("*_sfllava")
     sent = [line for path in folder.glob("*.jsonl") for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""Stock lmms-eval tasks, unchanged and offline, by lmms-eval's own command, through the real engine."""
+"""Stock tasks, unchanged and offline, with lmms-eval's command and an engine."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TASKS_FOLDER = Path(sfllava_plugin.__file__).parent / "evaluation" / "tasks"
 
 
 class Judge(BaseHTTPRequestHandler):
-    """An OpenAI-compatible judge: yes and 5 where the prediction has the right answer in it, no and 0 otherwise."""
+    """An OpenAI-compatible judge, which looks for the answer in the prediction."""
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -98,7 +98,7 @@ def finished(environment, tmp_path_factory):
     return out, done
 
 
-def test_every_task_has_a_number(finished):
+def test_every_task_has_results(finished):
     out, done = finished
     results = results_of(out)["results"]
     for task in stock_tasks.TASKS:
@@ -113,7 +113,7 @@ def test_replies_are_letters(finished, task):
     assert all(reply in list("ABCDE") for reply in replies), replies
 
 
-def test_what_was_sent_stands_beside_the_samples(finished):
+def test_prompts_are_traced_beside_the_samples(finished):
     out, _ = finished
     [folder] = out.glob("*_sfllava")
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -125,14 +125,14 @@ def test_what_was_sent_stands_beside_the_samples(finished):
         assert all(row["prompt"].endswith(ending) for row in rows), task
 
 
-def test_the_judge_decides_the_judged(finished, judge):
+def test_the_judge_scores_open_ended_answers(finished, judge):
     results = results_of(finished[0])["results"]["activitynetqa"]
-    # The first open-ended question names a colour or a shape, which the model knows.
+    # The first open-ended question is about a colour or a shape, which the model knows.
     assert results["gpt_eval_accuracy,none"] > 50
     assert len(judge.asked) >= 5 * len(stock_tasks.SEEDS)
 
 
-def test_throughput_is_in_the_results(finished):
+def test_results_include_throughput(finished):
     throughput = results_of(finished[0])["throughput"]
     assert throughput["total_gen_tokens"] > 0
     assert throughput["avg_questions_per_second"] > 0
@@ -148,7 +148,7 @@ def test_a_second_run_asks_nothing(finished, environment, tmp_path):
         assert [row["filtered_resps"] for row in samples_of(tmp_path, task)] == before
 
 
-def test_a_missing_video_costs_its_own_questions(environment, tmp_path):
+def test_a_missing_video_costs_only_its_own_questions(environment, tmp_path):
     broken = Path(environment["HF_HOME"]) / "mlvu" / "1.mp4"
     aside = broken.rename(broken.with_suffix(".aside"))
     try:
@@ -156,13 +156,13 @@ def test_a_missing_video_costs_its_own_questions(environment, tmp_path):
     finally:
         aside.rename(broken)
     assert done.returncode == 1
-    assert "1 of 6 questions could not be asked" in done.stderr
+    assert "1 of 6 questions could not be answered" in done.stderr
     assert "mlvu/1.mp4" in done.stderr
     replies = [row["filtered_resps"] for row in samples_of(tmp_path, "mlvu_dev")]
     assert [bool(reply) for reply in replies] == [True, False, True]
 
 
-def test_the_papers_benchmarks_run_by_one_name(environment, tmp_path):
+def test_one_name_runs_the_papers_benchmarks(environment, tmp_path):
     done = evaluate(environment, tmp_path, "sfllava_paper")
     assert done.returncode == 0, done.stderr[-4000:]
     results = results_of(tmp_path)["results"]

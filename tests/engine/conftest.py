@@ -1,4 +1,4 @@
-"""Engines for the tests: in this process, in float32, one for each checkpoint and setting, kept for the session."""
+"""Engines for the tests: in this process, float32, cached for the session."""
 
 import os
 
@@ -8,7 +8,7 @@ os.environ.update(
     VLLM_CPU_OMP_THREADS_BIND="nobind",
     VLLM_LOGGING_LEVEL="ERROR",
     VLLM_NO_USAGE_STATS="1",
-    # Activations of quantised models stay in bfloat16: eight bits of them would be another model.
+    # Keeps the activations of quantised models in bfloat16; 8-bit activations would change the answers.
     VLLM_CPU_INT4_W4A8="0",
 )
 
@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from examples.random_checkpoint import REAL_GRID, write_checkpoint
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import KV_CACHE
 
 
@@ -39,7 +39,7 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(scope="session")
 def runners(checkpoints):
     """runners(family, layout, **engine arguments): an engine in float32."""
-    from sfllava_plugin.engine.runner import Runner
+    from sfllava_plugin.engine.offline import Runner
 
     started = {}
 
@@ -55,17 +55,20 @@ def runners(checkpoints):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The model that comes with the package. For the session: an engine that ends takes the others' groups with it."""
-    from sfllava_plugin.engine.runner import Runner
+    """The packaged model, for the session.
+
+    Closing one engine destroys the process groups of the others.
+    """
+    from sfllava_plugin.engine.offline import Runner
 
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE})
 
 
 @pytest.fixture(scope="session")
 def clips(bikes, tmp_path_factory):
-    """clips(T): a video of exactly T frames of a real clip, as a folder of images."""
+    """clips(T): a folder of images, exactly T frames of a real clip."""
     written = {}
-    source = read_video(bikes, num_frames=60, image_size=120).frames
+    source = decode(bikes, num_frames=60, image_size=120).frames
 
     def write(count):
         if count not in written:

@@ -1,16 +1,16 @@
-"""What several engine tests ask: the model inside an engine, and whether two greedy answers are the same."""
+"""Helpers for the engine tests: the model inside, and equal answers."""
 
 from tests import reference
 
-#: Bytes of each engine's KV cache, 65536 tokens of the random checkpoints: many engines live side by side.
+#: Bytes of each engine's KV cache: 65536 tokens of the random checkpoints. Many engines exist at once.
 KV_CACHE = 64 * 2**20
 
-#: What counts as the same in float32: features, log-probabilities, and the margin below which a step is a toss-up.
+#: Tolerances in float32: of features, of log-probabilities, and the margin below which a greedy step is a toss-up.
 FEATURES, LOGPROBS, MARGIN = 1e-4, 1e-3, 1e-3
 
 
 def model_of(runner):
-    """The torch module in the engine's worker."""
+    """Return the torch module in the engine's worker."""
     return runner.engine.llm_engine.model_executor.driver_worker.worker.model_runner.model
 
 
@@ -22,10 +22,10 @@ def forget(runner):
 
 
 def expected_answer(folder, runner, question, frames, notation):
-    """The prompt's token ids and the greedy answer, recomputed without the package and without vLLM."""
+    """Recompute prompt and greedy answer without the package or vLLM."""
     tokenizer = runner.engine.get_tokenizer()
     prompt = runner.prompt(question.text, question.options)
-    # The reference tokenises text as a program does that has no chat template: it adds the first token itself.
+    # The reference tokenises plain text, which adds the first token.
     ids = reference.prompt_token_ids(tokenizer, prompt.removeprefix(tokenizer.bos_token or "\0"))
     features = reference.video_features(folder, frames, notation)
     marker = tokenizer.convert_tokens_to_ids("<image>")
@@ -34,7 +34,7 @@ def expected_answer(folder, runner, question, frames, notation):
 
 
 def assert_same_answer(answer, expected_ids, expected):
-    """Prompt token ids, first log-probabilities and greedy tokens up to a step that is a toss-up."""
+    """Compare prompts, first log-probabilities, and tokens before the first toss-up."""
     assert answer.prompt_token_ids == expected_ids
     assert len(answer.logprobs) == 5
     for top in answer.logprobs:

@@ -1,38 +1,38 @@
-"""A name from the registry as a vLLM model: what comes with it, and that the user's word wins."""
+"""Names from the registry as vLLM models; the user's arguments win."""
 
 import pytest
 
-from sfllava_plugin.engine.video_loader import LoaderSettings
+from sfllava_plugin.engine.serving.video_loader import LoaderOptions
 from sfllava_plugin.limits import Limits
 from tests.engine.support import KV_CACHE
 
 
 @pytest.fixture
 def arguments(monkeypatch, tmp_path, checkpoints):
-    """arguments(entry settings, **engine arguments): vLLM's EngineArgs for the alias ``my-model``."""
+    """arguments(settings of the entry, **engine arguments): vLLM's EngineArgs for the name ``my-model``."""
     from vllm import EngineArgs
 
-    def make(settings="", model="my-model", **given):
+    def make(settings="", model="my-model", **explicit):
         registry = tmp_path / "registry.yaml"
         entry = f"  my-model:\n    checkpoint: {checkpoints()}\n    aliases: [mine]\n    prompts: vicuna\n"
         registry.write_text(f"models:\n{entry}{settings}")
         monkeypatch.setenv("SFLLAVA_REGISTRY", str(registry))
-        return EngineArgs(model=model, enforce_eager=True, **given)
+        return EngineArgs(model=model, enforce_eager=True, **explicit)
 
     return make
 
 
-def test_what_comes_with_a_name(arguments):
+def test_a_name_brings_its_defaults(arguments):
     config = arguments(model="mine").create_engine_config()
     assert config.model_config.architecture == "SlowFastLlavaForConditionalGeneration"
     assert config.model_config.served_model_name == "mine"
     assert config.model_config.max_model_len == 4096
     video = config.model_config.multimodal_config.media_io_kwargs["video"]
-    assert video == {"num_frames": 50, "sfllava": LoaderSettings(50, 336, Limits())}
-    assert config.model_config.hf_config.slowfast_pathways == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
+    assert video == {"num_frames": 50, "sfllava": LoaderOptions(50, 336, Limits())}
+    assert config.model_config.hf_config.sfllava["pathways"] == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
 
 
-def test_what_the_user_sets_wins(arguments):
+def test_explicit_arguments_win(arguments):
     settings = "    engine: {max_num_seqs: 7, dtype: bfloat16}\n"
     config = arguments(
         settings,
@@ -40,7 +40,7 @@ def test_what_the_user_sets_wins(arguments):
         served_model_name="other",
         dtype="float32",
         media_io_kwargs={"video": {"num_frames": 8}},
-        hf_overrides={"slowfast_pathways": "slowfast-slow_4frms_concat-fast_2x2"},
+        hf_overrides={"sfllava": {"pathways": "slowfast-slow_4frms_concat-fast_2x2"}},
     ).create_engine_config()
     assert config.scheduler_config.max_num_seqs == 7
     assert str(config.model_config.dtype) == "torch.float32"
@@ -49,55 +49,55 @@ def test_what_the_user_sets_wins(arguments):
     assert config.model_config.multimodal_config.media_io_kwargs["video"]["num_frames"] == 8
 
 
-#: What the model brings, and for each what vLLM's own default is.
-BROUGHT = "    engine: {enforce_eager: true, seed: 5, max_num_seqs: 7, mm_processor_cache_gb: 1}\n"
+#: Engine defaults of the entry, each different from vLLM's.
+DEFAULTS = "    engine: {enforce_eager: true, seed: 5, max_num_seqs: 7, mm_processor_cache_gb: 1}\n"
 
 
 @pytest.fixture
-def made_by(arguments, monkeypatch):
-    """made_by(function): the configuration of the engine that it starts, as far as there is one without starting."""
+def configuration_of(arguments, monkeypatch):
+    """configuration_of(function): the configuration of the engine that it would start."""
     from vllm.v1.engine.llm_engine import LLMEngine
 
-    # No Exception: that would be a failed start.
-    class Made(BaseException):
+    # Not an Exception, which the runner would report as a failed start.
+    class Stopped(BaseException):
         pass
 
     def stop(engine_args, usage_context):
-        raise Made(engine_args.create_engine_config())
+        raise Stopped(engine_args.create_engine_config())
 
     def call(make):
-        arguments(BROUGHT)
+        arguments(DEFAULTS)
         monkeypatch.setattr(LLMEngine, "from_engine_args", stop)
-        with pytest.raises(Made) as made:
+        with pytest.raises(Stopped) as stopped:
             make()
-        return made.value.args[0]
+        return stopped.value.args[0]
 
     return call
 
 
-def test_in_python_vllms_own_default_is_the_users_word_too(made_by):
+def test_in_python_a_value_equal_to_vllms_default_is_explicit(configuration_of):
     from vllm import LLM
 
-    config = made_by(lambda: LLM(model="my-model", enforce_eager=False, max_num_seqs=9)).model_config
+    config = configuration_of(lambda: LLM(model="my-model", enforce_eager=False, max_num_seqs=9)).model_config
     assert (config.enforce_eager, config.seed) == (False, 5)
-    config = made_by(lambda: LLM("my-model", seed=0)).model_config
+    config = configuration_of(lambda: LLM("my-model", seed=0)).model_config
     assert (config.enforce_eager, config.seed) == (True, 0)
 
 
-def test_in_python_a_mapping_cannot_say_what_equals_vllms_default(made_by):
+def test_in_python_a_mapping_hides_values_equal_to_vllms_default(configuration_of):
     from vllm import LLM
 
-    config = made_by(lambda: LLM(**{"model": "my-model", "enforce_eager": False, "seed": 3})).model_config
+    config = configuration_of(lambda: LLM(**{"model": "my-model", "enforce_eager": False, "seed": 3})).model_config
     assert (config.enforce_eager, config.seed) == (True, 3)
 
 
-def test_through_the_runner_vllms_own_default_is_the_users_word_too(made_by):
-    from sfllava_plugin.engine.runner import Runner
+def test_in_the_runner_a_value_equal_to_vllms_default_is_explicit(configuration_of):
+    from sfllava_plugin.engine.offline import Runner
 
-    made = made_by(lambda: Runner("my-model", {"enforce_eager": False}))
+    made = configuration_of(lambda: Runner("my-model", {"enforce_eager": False}))
     assert (made.model_config.enforce_eager, made.model_config.seed) == (False, 5)
     assert made.scheduler_config.max_num_seqs == 7
-    # The model's own default wins over the runner's.
+    # The model's default wins over the runner's.
     assert made.model_config.multimodal_config.mm_processor_cache_gb == 1
 
 
@@ -112,15 +112,15 @@ def test_through_the_runner_vllms_own_default_is_the_users_word_too(made_by):
     ],
 )
 @pytest.mark.parametrize("command", ["serve", "run-batch"])
-def test_on_vllms_command_line_vllms_own_default_is_the_users_word_too(
+def test_on_vllms_command_line_a_value_equal_to_vllms_default_is_explicit(
     arguments, tmp_path, command, options, eager, seed, sequences
 ):
     from vllm import AsyncEngineArgs
     from vllm.entrypoints.cli import run_batch, serve
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    arguments(BROUGHT)
-    # vLLM 0.32 drops `enforce-eager: false` of a file before any option is parsed.
+    arguments(DEFAULTS)
+    # vLLM 0.32 drops `enforce-eager: false` in a file before it parses the options.
     (tmp_path / "config.yaml").write_text("no-enforce-eager: true\nseed: 0\n")
     options = [option.replace("{config}", str(tmp_path / "config.yaml")) for option in options]
     parser = FlexibleArgumentParser()
@@ -136,40 +136,40 @@ def test_on_vllms_command_line_vllms_own_default_is_the_users_word_too(
     assert config.scheduler_config.max_num_seqs == sequences
 
 
-def test_settings_of_the_entry(arguments):
+def test_settings_of_the_entry_apply(arguments):
     settings = "    frames: 16\n    pathways: temporal_global_pool\n    max_model_len: 1024\n"
     config = arguments(settings).create_engine_config().model_config
     assert config.max_model_len == 1024
     assert config.multimodal_config.media_io_kwargs["video"]["num_frames"] == 16
-    assert config.hf_config.slowfast_pathways == "temporal_global_pool"
+    assert config.hf_config.sfllava["pathways"] == "temporal_global_pool"
 
 
 @pytest.mark.parametrize(
-    ("settings", "given", "message"),
+    ("settings", "explicit", "message"),
     [
         ("    engine: {max_sequences: 7}\n", {}, "no engine argument 'max_sequences'"),
-        ("", {"hf_overrides": {"slowfast_pathways": "medium_pool"}}, "unknown pathway 'medium_pool'"),
-        ("", {"hf_overrides": {"slowfast_frames": 0}}, "slowfast_frames must be 1 to"),
-        ("", {"hf_overrides": {"slowfast_pathways": "concat"}}, "50 frames through concat take 28800 tokens"),
+        ("", {"hf_overrides": {"sfllava": {"pathways": "medium_pool"}}}, "unknown pathway 'medium_pool'"),
+        ("", {"hf_overrides": {"sfllava": {"frames": 0}}}, "sfllava.frames must be 1 to"),
+        ("", {"hf_overrides": {"sfllava": {"pathways": "concat"}}}, "50 frames through concat take 28800 tokens"),
         ("", {"max_model_len": 2048}, "take 3680 tokens, and the context is 2048"),
     ],
 )
-def test_settings_that_cannot_be(arguments, settings, given, message):
+def test_invalid_settings_are_refused(arguments, settings, explicit, message):
     with pytest.raises(ValueError, match=message):
-        arguments(settings, **given).create_engine_config()
+        arguments(settings, **explicit).create_engine_config()
 
 
 def test_other_models_are_left_alone(arguments, tmp_path):
-    """A path that is no model directory passes through untouched."""
+    """A path which is not a model directory stays as it is."""
     from sfllava_plugin.engine.aliases import resolve
 
-    given = arguments(model=str(tmp_path))
-    resolve(given)
-    assert (given.model, given.max_model_len, given.served_model_name) == (str(tmp_path), None, None)
+    foreign = arguments(model=str(tmp_path))
+    resolve(foreign)
+    assert (foreign.model, foreign.max_model_len, foreign.served_model_name) == (str(tmp_path), None, None)
 
 
-def test_answers_by_name(arguments, bikes):
-    """`LLM(model=NAME)` from Python, with a chat message that brings the video."""
+def test_llm_answers_by_name(arguments, bikes):
+    """`LLM(model=NAME)` in Python, with the video in a chat message."""
     from vllm import LLM, SamplingParams
 
     arguments()
@@ -192,7 +192,7 @@ def test_answers_by_name(arguments, bikes):
     assert len(output.outputs[0].token_ids) == 8
 
 
-def test_registration_is_repeatable():
+def test_registration_is_idempotent():
     from vllm import EngineArgs
 
     from sfllava_plugin.engine import register

@@ -1,4 +1,4 @@
-"""`sfllava ask` as a user meets it: the answer, the JSON, and one line for everything that goes wrong."""
+"""`sfllava ask`: the answer, the JSON, and one line per error."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sfllava_plugin import cli
-from sfllava_plugin.choices import read_choice
+from sfllava_plugin.prompts.choices import read_choice
 from tests.engine.support import KV_CACHE
 
 ENGINE = json.dumps({"dtype": "float32", "kv_cache_memory_bytes": KV_CACHE})
@@ -30,11 +30,11 @@ KEYS = [
 
 @pytest.fixture
 def ask(monkeypatch, capsys, checkpoints):
-    """ask(arguments): (exit code, standard output, standard error) of the command, run in this process."""
+    """ask(arguments): exit code, output and errors, run in this process."""
 
     def run(*arguments, model=None):
-        given = ["sfllava", "ask", *arguments, "--model", model or str(checkpoints()), "--engine-args", ENGINE]
-        monkeypatch.setattr(sys, "argv", given)
+        command = ["sfllava", "ask", *arguments, "--model", model or str(checkpoints()), "--engine-args", ENGINE]
+        monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         out, err = capsys.readouterr()
@@ -43,27 +43,27 @@ def ask(monkeypatch, capsys, checkpoints):
     return run
 
 
-def test_json_is_the_contract_and_the_runners_answer(ask, runners, bikes):
-    from sfllava_plugin.engine.questions import Question
+def test_json_has_the_documented_keys_and_the_runners_answer(ask, runners, bikes):
+    from sfllava_plugin.engine.offline import Question
 
     options = ("a red bus", "two bikes")
-    given = [argument for option in options for argument in ("--options", option)]
-    code, out, _ = ask(str(bikes), "What is there?", *given, "--max-tokens", "8", "--json")
-    said = json.loads(out)
+    chosen = [argument for option in options for argument in ("--options", option)]
+    code, out, _ = ask(str(bikes), "What is there?", *chosen, "--max-tokens", "8", "--json")
+    printed = json.loads(out)
     assert code == 0
-    assert list(said) == KEYS
+    assert list(printed) == KEYS
     expected = runners().answer(Question(str(bikes), "What is there?", options, 8, logprobs=5))
-    assert said["token_ids"] == expected.token_ids
-    assert said["prompt_token_ids"] == expected.prompt_token_ids
-    assert said | {"logprobs": 0} == dataclasses.asdict(expected) | {"logprobs": 0}
-    assert len(said["logprobs"]) == 5
-    # Nobody asked for them here.
+    assert printed["token_ids"] == expected.token_ids
+    assert printed["prompt_token_ids"] == expected.prompt_token_ids
+    assert printed | {"logprobs": 0} == dataclasses.asdict(expected) | {"logprobs": 0}
+    assert len(printed["logprobs"]) == 5
+    # Without `logprobs` there are none.
     assert runners().answer(Question(str(bikes), "What is there?", options, 8)).logprobs == []
-    assert said["answer"] == read_choice(said["text"], options)
+    assert printed["answer"] == read_choice(printed["text"], options)
 
 
-def test_the_answer_is_all_of_standard_output(checkpoints, bikes):
-    """By the installed command, in a process of its own."""
+def test_standard_output_is_the_answer_alone(checkpoints, bikes):
+    """Of the installed command, in a process of its own."""
     command = [os.path.join(os.path.dirname(sys.executable), "sfllava"), "ask", str(bikes), "What is there?"]
     command += ["--model", str(checkpoints()), "--engine-args", ENGINE, "--max-tokens", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -74,7 +74,7 @@ def test_the_answer_is_all_of_standard_output(checkpoints, bikes):
 
 @pytest.fixture
 def broken(tmp_path):
-    """broken(name): a video that is none."""
+    """broken(name): the path of something that is not a video."""
     contents = {"garbage.mp4": bytes(range(256)) * 40, "empty.mp4": b"", "text.mp4": b"not a video\n" * 50}
 
     def write(name):
@@ -89,7 +89,7 @@ def broken(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["garbage.mp4", "empty.mp4", "text.mp4", "missing.mp4", "folder"])
-def test_unreadable_videos(ask, broken, name):
+def test_unreadable_videos_are_errors(ask, broken, name):
     code, out, err = ask(broken(name), "What is there?")
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
@@ -104,14 +104,14 @@ def test_unreadable_videos(ask, broken, name):
         ("nobody/nothing", "checkpoint 'nobody/nothing' is no folder here, and the hub did not give it"),
     ],
 )
-def test_models_that_are_not_there(ask, bikes, model, message):
+def test_unknown_models_are_errors(ask, bikes, model, message):
     code, out, err = ask(str(bikes), "What is there?", model=model)
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
 
 
-def test_question_longer_than_the_context(ask, bikes):
+def test_a_question_longer_than_the_context_is_an_error(ask, bikes):
     code, _, err = ask(str(bikes), "Why? " * 400)
     assert code == 2
     assert "longer than the maximum model length of 4096" in err
@@ -124,10 +124,13 @@ def test_question_longer_than_the_context(ask, bikes):
         ("{", "--engine-args is not JSON"),
         ("[]", "--engine-args must be a JSON object"),
         ('{"max_squids": 1}', "unknown engine argument 'max_squids'"),
-        ('{"hf_overrides": {"slowfast_pathways": "slowfast-slow_10frms"}}', "unknown pathway 'slowfast-slow_10frms'"),
+        (
+            '{"hf_overrides": {"sfllava": {"pathways": "slowfast-slow_10frms"}}}',
+            "unknown pathway 'slowfast-slow_10frms'",
+        ),
     ],
 )
-def test_engine_arguments_that_cannot_be(ask, bikes, monkeypatch, engine, message):
+def test_invalid_engine_arguments_are_errors(ask, bikes, monkeypatch, engine, message):
     monkeypatch.setattr("tests.engine.test_ask.ENGINE", engine)
     code, _, err = ask(str(bikes), "What is there?")
     assert code == 2

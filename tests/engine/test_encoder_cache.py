@@ -1,10 +1,10 @@
-"""The encoder cache holds as many videos as the operator says, and vLLM measures its memory."""
+"""The encoder cache: its size, and the memory that vLLM measures."""
 
 import json
 
 import pytest
 
-from sfllava_plugin.engine.questions import Question
+from sfllava_plugin.engine.offline import Question
 from sfllava_plugin.limits import DEFAULTS
 from tests.engine.support import forget
 
@@ -21,35 +21,35 @@ def scheduler_of(runner):
     return runner.engine.llm_engine.engine_core.engine_core.scheduler
 
 
-def test_it_holds_as_many_videos_as_the_limits_say(runners):
+def test_its_size_comes_from_the_limits(runners):
     size = DEFAULTS.cached_videos * 3680
     assert config_of(runners()).scheduler_config.encoder_cache_size == size
     assert scheduler_of(runners()).encoder_cache_manager.cache_size == size
 
 
-def test_an_operator_chooses_how_many(runners, tmp_path, monkeypatch):
+def test_an_operators_limit_applies(runners, tmp_path, monkeypatch):
     registry = tmp_path / "registry.yaml"
     registry.write_text(json.dumps({"limits": {"cached_videos": 5}}))
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(registry))
     runner = runners(max_num_seqs=7)
     assert scheduler_of(runner).encoder_cache_manager.cache_size == 5 * 3680
-    # One to spare.
+    # One is kept to spare.
     assert runner._bounds.embeddings == 4
 
 
 @pytest.fixture
 def measuring(runners, monkeypatch):
-    """An engine as it is before it has a KV cache."""
+    """An engine without a KV cache yet, as when vLLM measures memory."""
     runner = runners()
     forget(runner)
     with monkeypatch.context() as patch:
         patch.setattr(config_of(runner).cache_config, "num_gpu_blocks", None)
         yield runner
-    # The worker has emptied its cache, and the scheduler does not know.
+    # Measuring empties the worker's cache but not the scheduler's view of it.
     forget(runner)
 
 
-def kept_bytes(worker):
+def cached_bytes(worker):
     storages = {id(storage): storage for storage in (e.untyped_storage() for e in worker.encoder_cache.values())}
     return sum(storage.nbytes() for storage in storages.values())
 
@@ -59,7 +59,7 @@ def test_memory_is_measured_with_a_full_cache(measuring, monkeypatch):
     measured, real = [], worker._dummy_run
 
     def dummy_run(*args, **kwargs):
-        measured.append(kept_bytes(worker))
+        measured.append(cached_bytes(worker))
         return real(*args, **kwargs)
 
     monkeypatch.setattr(worker, "_dummy_run", dummy_run)
@@ -68,10 +68,10 @@ def test_memory_is_measured_with_a_full_cache(measuring, monkeypatch):
     assert measured == [config_of(measuring).scheduler_config.encoder_cache_size * width * float32]
 
 
-def test_a_video_keeps_its_own_embeddings_alone(runners, bikes):
-    """An engine that did not measure, as one on a CPU, must not take the whole cache with its first video."""
+def test_a_video_takes_memory_for_its_own_embeddings_only(runners, bikes):
+    """Without measuring, as on a CPU, the cache grows by videos."""
     runner = runners()
     forget(runner)
     runner.answer(Question(str(bikes), "What?", max_tokens=1))
     width, float32 = 128, 4
-    assert kept_bytes(worker_of(runner)) == 3680 * width * float32
+    assert cached_bytes(worker_of(runner)) == 3680 * width * float32

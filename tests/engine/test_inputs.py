@@ -1,18 +1,18 @@
-"""What else may come with a prompt: images, several videos, and what is refused."""
+"""Other inputs: images, several videos, frames of any size, invalid ones."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import model_of
 
 
 @pytest.fixture
 def generate():
-    """generate(runner, prompt, **multi_modal_data): one output of up to 8 greedy tokens."""
+    """generate(runner, prompt, **multi_modal_data): an output of up to 8 greedy tokens."""
     from vllm import SamplingParams
 
     def run(runner, prompt, **data):
@@ -25,8 +25,8 @@ def generate():
 
 @pytest.fixture(scope="module")
 def compact(runners):
-    """An engine whose videos take 576 tokens, so that several fit one prompt."""
-    return runners(hf_overrides={"slowfast_pathways": "temporal_global_pool"})
+    """An engine with 576 tokens per video: several fit one prompt."""
+    return runners(hf_overrides={"sfllava": {"pathways": "temporal_global_pool"}})
 
 
 def recompute(folder, runner, prompt, features, steps=8):
@@ -35,7 +35,7 @@ def recompute(folder, runner, prompt, features, steps=8):
 
 
 def test_several_videos_keep_their_order(compact, checkpoints, clips, generate):
-    clips = [read_video(clips(count), num_frames=50, image_size=336).frames for count in (12, 5)]
+    clips = [decode(clips(count), num_frames=50, image_size=336).frames for count in (12, 5)]
     clips[1] = np.ascontiguousarray(clips[1][:, ::-1])
     features = [reference.video_features(checkpoints(), clip, "temporal_global_pool") for clip in clips]
     prompt = "USER: First <image>\nthen <image>\nWhat changed? ASSISTANT:"
@@ -48,17 +48,17 @@ def test_several_videos_keep_their_order(compact, checkpoints, clips, generate):
     assert answers[0] != answers[1], "the order makes no difference"
 
 
-def test_image_is_one_unpooled_frame(compact, checkpoints, clips, generate):
-    frame = read_video(clips(1), num_frames=1, image_size=336).frames
+def test_an_image_is_one_unpooled_frame(compact, checkpoints, clips, generate):
+    frame = decode(clips(1), num_frames=1, image_size=336).frames
     prompt = "USER: <image>\nWhat is it? ASSISTANT:"
     features = reference.video_features(checkpoints(), frame, "concat")
     output = generate(compact, prompt, image=Image.fromarray(frame[0]))
     assert list(output.outputs[0].token_ids) == recompute(checkpoints(), compact, prompt, features)
 
 
-def test_video_takes_the_first_marker_and_the_image_the_next(compact, checkpoints, clips, generate):
-    video = read_video(clips(5), num_frames=50, image_size=336).frames
-    image = read_video(clips(1), num_frames=1, image_size=336).frames
+def test_the_video_takes_the_first_marker_and_the_image_the_second(compact, checkpoints, clips, generate):
+    video = decode(clips(5), num_frames=50, image_size=336).frames
+    image = decode(clips(1), num_frames=1, image_size=336).frames
     features = [
         reference.video_features(checkpoints(), video, "temporal_global_pool"),
         reference.video_features(checkpoints(), image, "concat"),
@@ -68,11 +68,11 @@ def test_video_takes_the_first_marker_and_the_image_the_next(compact, checkpoint
     assert list(output.outputs[0].token_ids) == recompute(checkpoints(), compact, prompt, features)
 
 
-def test_frames_of_any_size_are_resized_as_the_loader_does(runners, bikes, generate):
+def test_frames_of_any_size_are_resized_as_in_the_loader(runners, bikes, generate):
     from decord import VideoReader
 
     prompt = runners().prompt("What is happening?")
-    ours = read_video(bikes, num_frames=50, image_size=336)
+    ours = decode(bikes, num_frames=50, image_size=336)
     original = VideoReader(str(bikes)).get_batch(list(ours.indices)).asnumpy()
     assert original.shape == (50, 272, 640, 3)
     outputs = [generate(runners(), prompt, video=frames) for frames in (original, ours.frames)]
@@ -89,16 +89,16 @@ def test_frames_of_any_size_are_resized_as_the_loader_does(runners, bikes, gener
     ],
     ids=["no marker", "two markers", "two videos", "too long"],
 )
-def test_refused_prompts(runners, clips, generate, prompt, videos, message):
+def test_invalid_prompts_are_refused(runners, clips, generate, prompt, videos, message):
     from vllm.exceptions import VLLMClientError
 
-    video = read_video(clips(50), num_frames=50, image_size=336).frames
+    video = decode(clips(50), num_frames=50, image_size=336).frames
     with pytest.raises((ValueError, VLLMClientError), match=message):
         generate(runners(), prompt, video=[video] * videos)
     assert generate(runners(), "USER: <image> hello ASSISTANT:", video=video).outputs[0].token_ids
 
 
-def test_refused_videos(runners, generate):
+def test_invalid_videos_are_refused(runners, generate):
     prompt = "USER: <image> hello ASSISTANT:"
     for shape, message in (((51, 8, 8, 3), "51 frames"), ((0, 8, 8, 3), "0 frames"), ((2, 8, 8, 5), "frame is")):
         with pytest.raises(ValueError, match=message):
@@ -106,7 +106,7 @@ def test_refused_videos(runners, generate):
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_marker_without_a_video_does_not_reach_beyond_the_vocabulary(runners, generate, layout):
+def test_a_marker_without_a_video_stays_within_the_vocabulary(runners, generate, layout):
     marked = generate(runners(layout=layout), "USER: <image> hello ASSISTANT:")
     assert len(marked.outputs[0].token_ids) == 8
 
@@ -121,10 +121,10 @@ def test_memory_is_measured_with_the_largest_video(runners):
     assert dummy["mm_placeholders"]["video"][0].length == 3680
 
 
-def test_what_vllm_may_use():
+def test_vllm_may_use_lora_and_parallelism():
     from vllm.model_executor.models.interfaces import supports_lora, supports_multimodal, supports_pp
 
-    from sfllava_plugin.engine.model import SlowFastLlavaForConditionalGeneration as Model
+    from sfllava_plugin.engine.model.llava import SlowFastLlavaForConditionalGeneration as Model
 
     assert supports_multimodal(Model)
     assert supports_lora(Model)
@@ -132,15 +132,15 @@ def test_what_vllm_may_use():
     assert Model.supports_encoder_tp_data
 
 
-def test_projector_pools_before_its_second_half(runners, clips, monkeypatch):
-    """Fast-only frames do not go through the second linear patch by patch."""
+def test_the_projector_pools_before_its_second_linear(runners, clips, monkeypatch):
+    """Frames on the fast path alone pass the second linear pooled."""
     model = model_of(runners())
     rows = []
     output = model.multi_modal_projector.output
     monkeypatch.setattr(
         model.multi_modal_projector, "output", lambda hidden: rows.append(hidden[..., 0].numel()) or output(hidden)
     )
-    frames = torch.from_numpy(read_video(clips(50), num_frames=50, image_size=336).frames)
+    frames = torch.from_numpy(decode(clips(50), num_frames=50, image_size=336).frames)
     with torch.inference_mode():
         model.embed_multimodal(video_frames=[frames])
     assert sum(rows) == 10 * 576 + 50 * 16

@@ -1,4 +1,4 @@
-"""Videos that come as JPEG frames: sampled and resized as a folder of the same images."""
+"""Videos sent as JPEG frames match a folder of the same images."""
 
 import base64
 import io
@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sfllava_plugin.engine import jpeg_frames
-from sfllava_plugin.engine.video_loader import LoaderSettings
-from sfllava_plugin.frames import VideoError, read_video
+from sfllava_plugin.engine.serving import jpeg_frames
+from sfllava_plugin.engine.serving.video_loader import LoaderOptions
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.errors import VideoError
 
-SETTINGS = LoaderSettings(frames=8, image_size=16, limits=Limits(pixels=40 * 30))
+OPTIONS = LoaderOptions(frames=8, image_size=16, limits=Limits(pixels=40 * 30))
 
 
 def jpegs(count, width=40, height=30):
@@ -25,23 +26,23 @@ def jpegs(count, width=40, height=30):
     return found
 
 
-def sent(frames):
+def encoded(frames):
     return ",".join(base64.b64encode(frame).decode() for frame in frames)
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 21])
-def test_they_are_a_video_like_every_other(tmp_path: Path, count):
+def test_they_match_a_folder_of_the_same_images(tmp_path: Path, count):
     made = jpegs(count)
     for number, frame in enumerate(made):
         (tmp_path / f"{number:03}.jpg").write_bytes(frame)
-    expected = read_video(tmp_path, num_frames=8, image_size=16)
-    frames, metadata = jpeg_frames.load(sent(made), 8, SETTINGS)
+    expected = decode(tmp_path, num_frames=8, image_size=16)
+    frames, metadata = jpeg_frames.load(encoded(made), 8, OPTIONS)
     np.testing.assert_array_equal(frames, expected.frames)
     assert metadata["frames_indices"] == list(expected.indices)
     assert metadata["total_num_frames"] == count
 
 
-def test_a_frame_of_too_many_pixels_is_named():
+def test_an_error_names_a_frame_with_too_many_pixels():
     made = [*jpegs(1, width=41), *jpegs(2)]
     with pytest.raises(VideoError, match="frame 0 has 41x30, the limit is 1200 pixels"):
-        jpeg_frames.load(sent(made), 8, LoaderSettings(8, 16, Limits(pixels=1200)))
+        jpeg_frames.load(encoded(made), 8, LoaderOptions(8, 16, Limits(pixels=1200)))

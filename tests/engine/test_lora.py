@@ -1,4 +1,4 @@
-"""A LoRA adapter on the language model answers as the same weights merged."""
+"""A LoRA adapter gives the answers of merged weights."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from examples.random_checkpoint import REAL_GRID
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 
 RANK, ALPHA = 8, 16
@@ -17,7 +17,7 @@ LAYER = "language_model.model.layers.{}.self_attn.{}"
 
 @pytest.fixture
 def adapter(tmp_path):
-    """A folder as peft writes it, and its weights: {projection: (A, B)}."""
+    """A folder in peft's format, and its weights: {projection: (A, B)}."""
     generator = torch.Generator().manual_seed(1)
     width, heads = REAL_GRID.text_hidden, REAL_GRID.text_heads
     out = {"q_proj": width, "v_proj": width // heads * REAL_GRID.text_kv_heads}
@@ -41,7 +41,7 @@ def adapter(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_adapter_answers_as_merged_weights(layout, runners, checkpoints, adapter, clips, tmp_path):
+def test_an_adapter_matches_merged_weights(layout, runners, checkpoints, adapter, clips, tmp_path):
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 
@@ -54,12 +54,12 @@ def test_adapter_answers_as_merged_weights(layout, runners, checkpoints, adapter
     save_file(weights, merged / "model.safetensors", metadata={"format": "pt"})
 
     runner = runners(layout=layout, enable_lora=True, max_lora_rank=RANK, max_loras=2)
-    frames = read_video(clips(12), num_frames=50, image_size=336).frames
+    frames = decode(clips(12), num_frames=50, image_size=336).frames
     prompt = "USER: <image>\nWhat is happening? ASSISTANT:"
     ids = reference.prompt_token_ids(runner.engine.get_tokenizer(), prompt)
     features = reference.video_features(merged, frames, "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4")
     answers = []
-    # The second takes the second place in the tables of adapters.
+    # The second request takes the second slot of the adapter tables.
     for request in (None, LoRARequest("adapter", 1, str(folder)), LoRARequest("again", 2, str(folder))):
         [output] = runner.engine.generate(
             {"prompt": prompt, "multi_modal_data": {"video": frames}},

@@ -1,4 +1,4 @@
-"""Many questions through one runner: order and company change no answer, videos are decoded once, failures are own."""
+"""Many questions: same answers in any order, videos decoded once, failures isolated."""
 
 import dataclasses
 import random
@@ -6,9 +6,7 @@ from collections import Counter
 
 import pytest
 
-from sfllava_plugin.engine import plan
-from sfllava_plugin.engine.questions import Answer, Failure, Question
-from sfllava_plugin.engine.runner import Runner
+from sfllava_plugin.engine.offline import Answer, Failure, Question, Runner, plan
 from sfllava_plugin.shapes import clips
 from tests.engine.support import KV_CACHE, forget
 
@@ -17,7 +15,7 @@ VIDEOS = 50
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
-    """Three questions on each of fifty videos, one of them broken; the videos one after the other, again and again."""
+    """Three rounds of one question on each of fifty videos, one broken."""
     folder = tmp_path_factory.mktemp("shapes")
     made = [clips.clip(30_000 + number) for number in range(VIDEOS)]
     videos = [str(clips.write_clip(clip.scene, folder / f"{number}.mp4")) for number, clip in enumerate(made)]
@@ -38,23 +36,23 @@ def answers(tiny, questions):
     return dict(tiny.answers(questions))
 
 
-def watch(runner, monkeypatch):
-    """A list that grows with what the scheduler decides."""
-    decided = []
+def record_schedules(runner, monkeypatch):
+    """Return a list which collects the outputs of vLLM's scheduler."""
+    outputs = []
     scheduler = runner.engine.llm_engine.engine_core.engine_core.scheduler
     schedule = scheduler.schedule
-    monkeypatch.setattr(scheduler, "schedule", lambda *args: decided.append(schedule(*args)) or decided[-1])
-    return decided
+    monkeypatch.setattr(scheduler, "schedule", lambda *args: outputs.append(schedule(*args)) or outputs[-1])
+    return outputs
 
 
-def test_one_broken_video_costs_its_own_questions(answers, questions):
+def test_a_broken_video_fails_only_its_own_questions(answers, questions):
     assert sorted(answers) == list(range(len(questions)))
     broken = [position for position, question in enumerate(questions) if question.video.endswith("/13.mp4")]
     assert sorted(position for position, result in answers.items() if isinstance(result, Failure)) == broken
     assert all("13.mp4" in str(answers[position].error) for position in broken)
 
 
-def test_order_and_company_change_no_answer(tiny, answers, questions):
+def test_the_order_of_questions_changes_no_answer(tiny, answers, questions):
     order = list(range(len(questions)))
     random.Random(0).shuffle(order)
     again = dict(tiny.answers([questions[position] for position in order]))
@@ -64,7 +62,7 @@ def test_order_and_company_change_no_answer(tiny, answers, questions):
             assert again[place].prompt_token_ids == answers[position].prompt_token_ids
 
 
-def test_alone_as_in_company(tiny, answers, questions):
+def test_a_question_alone_gets_the_same_answer(tiny, answers, questions):
     forget(tiny)
     for position in (0, 60, 120):
         assert tiny.answer(questions[position]).token_ids == answers[position].token_ids
@@ -80,7 +78,7 @@ def test_every_video_is_decoded_and_encoded_once(tiny, questions, monkeypatch):
     real = plan.read_video
     monkeypatch.setattr(plan, "read_video", counted)
     forget(tiny)
-    schedules = watch(tiny, monkeypatch)
+    schedules = record_schedules(tiny, monkeypatch)
     assert len(dict(tiny.answers(questions))) == len(questions)
     assert sorted(read) == sorted({question.video for question in questions})
     assert sum(len(output.scheduled_encoder_inputs) for output in schedules) == VIDEOS - 1
@@ -88,12 +86,12 @@ def test_every_video_is_decoded_and_encoded_once(tiny, questions, monkeypatch):
 
 @pytest.fixture(scope="session")
 def narrow():
-    """An engine whose step encodes one video, as with real videos, and has tokens to spare then."""
+    """An engine which encodes one video per step, as with real videos."""
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE, "max_num_batched_tokens": 270})
 
 
 def test_further_questions_on_a_video_do_not_read_it_again(narrow, questions, monkeypatch):
-    schedules = watch(narrow, monkeypatch)
+    schedules = record_schedules(narrow, monkeypatch)
     asked = [dataclasses.replace(question, options=()) for question in questions[:6] for _ in range(4)]
     results = dict(narrow.answers(asked))
 
@@ -102,14 +100,14 @@ def test_further_questions_on_a_video_do_not_read_it_again(narrow, questions, mo
         for request, tokens in output.num_scheduled_tokens.items():
             read[request.split("-")[0]] += tokens
     for position, result in results.items():
-        # The last token of an answer is not read.
+        # The engine never reads the last token of an answer.
         whole = len(result.prompt_token_ids) + len(result.token_ids) - 1
         from_cache[position] = whole - read[str(position)]
     block = narrow.engine.llm_engine.vllm_config.cache_config.block_size
     assert from_cache == {position: block if position % 4 else 0 for position in range(len(asked))}
 
 
-def test_leaving_early_leaves_the_engine_empty(tiny, answers, questions):
+def test_stopping_early_empties_the_engine(tiny, answers, questions):
     some = tiny.answers(questions)
     next(some)
     some.close()
@@ -117,7 +115,7 @@ def test_leaving_early_leaves_the_engine_empty(tiny, answers, questions):
     assert tiny.answer(questions[1]).token_ids == answers[1].token_ids
 
 
-def test_a_question_too_long_fails_alone(tiny, answers, questions):
+def test_a_question_that_is_too_long_fails_alone(tiny, answers, questions):
     long = Question(questions[0].video, "why " * 2000)
     found = dict(tiny.answers([questions[0], long, questions[50]]))
     assert "maximum context length" in str(found[1].error)

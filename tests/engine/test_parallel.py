@@ -1,6 +1,6 @@
-"""Two workers: the language model split between them, the tower's frames too.
+"""Two workers, which split the language model and the tower's frames.
 
-In the original layout, where the vocabulary that they split has rows that the weights have not.
+The checkpoint is in the original format: the vocabulary that they split has rows without weights.
 """
 
 import json
@@ -12,8 +12,8 @@ from sfllava_plugin import cli
 from tests.engine.support import KV_CACHE
 
 
-def test_two_workers_answer_as_one(runners, checkpoints, bikes):
-    from sfllava_plugin.engine.questions import Question
+def test_two_workers_give_the_answer_of_one(runners, checkpoints, bikes):
+    from sfllava_plugin.engine.offline import Question
 
     engine = {"dtype": "float32", "tensor_parallel_size": 2, "mm_encoder_tp_mode": "data"}
     engine["kv_cache_memory_bytes"] = KV_CACHE
@@ -22,8 +22,8 @@ def test_two_workers_answer_as_one(runners, checkpoints, bikes):
     command += ["--model", model, "--engine-args", json.dumps(engine), "--max-tokens", "12"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout)
+    printed = json.loads(done.stdout)
     expected = runners(layout="original").answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
-    assert said["token_ids"] == expected.token_ids
-    for ours, theirs in zip(said["logprobs"], expected.logprobs, strict=True):
+    assert printed["token_ids"] == expected.token_ids
+    for ours, theirs in zip(printed["logprobs"], expected.logprobs, strict=True):
         assert abs(ours["logprob"] - theirs["logprob"]) < 1e-3

@@ -1,4 +1,4 @@
-"""A quantised checkpoint is served as it is, whichever of its files says how it was quantised."""
+"""Quantised checkpoints are served unchanged, whichever file describes the quantisation."""
 
 import json
 import re
@@ -9,26 +9,26 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sfllava_plugin.checkpoints import prepare
+from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 from tests.engine.support import KV_CACHE, model_of
 
 GROUP = 32
 LAYERS = re.compile(r"((language_model\.)?model\.layers\..*_proj)\.weight")
 QUESTIONS = ("What is happening?", "Who is it?")
-#: Two steps of bfloat16 at the size of these logits: the kernels may add in another order.
+#: Two steps of bfloat16 at the magnitude of these logits, since kernels may sum in another order.
 BFLOAT16 = 0.125
 GPTQ = {"bits": 4, "group_size": GROUP, "desc_act": False, "sym": True}
 
 
 def packed(values: torch.Tensor, dim: int) -> torch.Tensor:
-    """Integers of four bits each, eight to one of 32 along ``dim``, the first in the lowest bits."""
+    """Pack eight 4-bit integers along ``dim`` into one, lowest bits first."""
     words = sum(part << 4 * i for i, part in enumerate(values.to(torch.int64).unflatten(dim, (-1, 8)).unbind(dim + 1)))
     return torch.where(words < 2**31, words, words - 2**32).to(torch.int32).contiguous()
 
 
 def quantised(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """A [out, in] weight as GPTQ stores it, and what those integers stand for."""
+    """Quantise an [out, in] weight; return GPTQ's tensors, and the dequantised weight."""
     groups = weight.T.unflatten(0, (-1, GROUP))
     scales = (groups.abs().amax(1) / 7).bfloat16()
     levels = (groups / scales.float()[:, None]).round().clamp(-8, 7) + 8
@@ -43,8 +43,8 @@ def quantised(weight: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tens
 
 @pytest.fixture(scope="module")
 def twins(small_hf, small_original, tmp_path_factory):
-    """The numbers that GPTQ's integers stand for, and the integers: in a file of their own, and in config.json."""
-    folders = {name: tmp_path_factory.mktemp("twins") / name for name in ("numbers", "file", "config")}
+    """Checkpoints: dequantised, and quantised with settings in either file."""
+    folders = {name: tmp_path_factory.mktemp("twins") / name for name in ("dequantised", "file", "config")}
     for name, folder in folders.items():
         source = small_original if name == "config" else small_hf
         shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
@@ -52,7 +52,7 @@ def twins(small_hf, small_original, tmp_path_factory):
         for key, weight in load_file(source / "model.safetensors").items():
             if not (match := LAYERS.fullmatch(key)):
                 weights[key] = weight
-            elif name == "numbers":
+            elif name == "dequantised":
                 weights[key] = quantised(weight)[1]
             else:
                 weights |= {f"{match[1]}.{part}": value for part, value in quantised(weight)[0].items()}
@@ -66,22 +66,21 @@ def twins(small_hf, small_original, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def answers(twins, bikes):
-    """answers(name, **engine arguments): a model's answers; where it is quantised, its layers are."""
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+    """answers(name, **engine arguments): answers, after a check of the layers."""
+    from sfllava_plugin.engine.offline import Question, Runner
 
     def ask(name, **arguments):
         settings = {"dtype": "bfloat16", "enforce_eager": True, "kv_cache_memory_bytes": KV_CACHE}
         runner = Runner(str(twins[name]), settings | arguments)
         parameters = dict(model_of(runner).language_model.named_parameters())
-        assert ("model.layers.1.mlp.down_proj.qweight" in parameters) == (name != "numbers")
+        assert ("model.layers.1.mlp.down_proj.qweight" in parameters) == (name != "dequantised")
         return [runner.answer(Question(bikes, text, max_tokens=6, logprobs=5)) for text in QUESTIONS]
 
     return ask
 
 
-def test_gptq_answers_as_the_numbers_that_its_integers_stand_for(answers):
-    expected = answers("numbers")
+def test_gptq_matches_the_dequantised_weights(answers):
+    expected = answers("dequantised")
     for found in (answers("file", quantization="gptq"), answers("config")):
         assert [answer.token_ids for answer in found] == [answer.token_ids for answer in expected]
         for one, other in zip(found, expected, strict=True):
@@ -90,7 +89,7 @@ def test_gptq_answers_as_the_numbers_that_its_integers_stand_for(answers):
 
 
 def test_vllm_finds_hf_quant_config(small_hf, tmp_path):
-    """ModelOpt's older checkpoints have it instead of a section in config.json."""
+    """Older ModelOpt checkpoints have this file instead of a section in config.json."""
     from vllm.transformers_utils.config import get_config
 
     folder = Path(shutil.copytree(small_hf, tmp_path / "copy"))

@@ -1,4 +1,4 @@
-"""The plugin in processes of other models: light, and harmless whatever is wrong with us."""
+"""The plugin in processes of other models: light, and harmless when broken."""
 
 import json
 import os
@@ -7,12 +7,14 @@ import sys
 
 import pytest
 
-NO_REGISTRY = "models:\n  mine:\n    checkpoint: me/my-llava\n    frame: 7\n"
+from sfllava_plugin.engine import _PARTS
+
+BROKEN_REGISTRY = "models:\n  mine:\n    checkpoint: me/my-llava\n    frame: 7\n"
 
 
 @pytest.fixture
 def run(tmp_path):
-    """run(program, registry=None): what a new Python process prints that runs it, as JSON."""
+    """run(program, registry=None): a new process's last line as JSON, and errors."""
 
     def call(program, registry=None):
         variables = {"VLLM_LOGGING_LEVEL": "WARNING"}
@@ -30,13 +32,13 @@ def run(tmp_path):
 
 
 def test_registering_imports_nothing_heavy(run):
-    parts = ", ".join(f"sfllava_plugin.engine.{part}" for part in ("video_loader", "media", "defaults", "aliases"))
+    parts = ", ".join(f"sfllava_plugin.engine.{part}" for part in _PARTS)
     modules, _ = run(f"import json, sys, {parts}\nprint(json.dumps(sorted(sys.modules)))")
     heavy = {"av", "decord", "PIL", "numpy", "torch", "transformers", "vllm", "cv2"}
     assert not heavy & {name.partition(".")[0] for name in modules}
 
 
-#: A model that is not ours, on its way to an engine as far as it goes without weights.
+#: Configures an engine for a model that is not ours, as far as possible without weights.
 FOREIGN = """
 import json
 from transformers import LlamaConfig
@@ -59,16 +61,16 @@ except ValueError as error:
 print(json.dumps(said))
 """
     program = (FOREIGN + ours).replace("FOLDER", str(tmp_path / "llama"))
-    (architecture, error), warned = run(program, NO_REGISTRY)
+    (architecture, error), warned = run(program, BROKEN_REGISTRY)
     assert architecture == "LlamaForCausalLM"
     assert error.startswith(f"{tmp_path / 'own.yaml'}, line 4: mine: unknown key 'frame'")
     assert "\n" not in error
-    # Once: the file may hold the very model that was asked for.
+    # One warning: the file may define the model in question.
     assert warned.count("own.yaml, line 4") == 1
 
 
-def test_a_part_that_cannot_register_stops_nothing(run, tmp_path):
+def test_a_part_that_fails_to_register_only_warns(run, tmp_path):
     program = f"import vllm.multimodal.video\ndel vllm.multimodal.video.VIDEO_LOADER_REGISTRY\n{FOREIGN}"
     said, warned = run(program.replace("FOLDER", str(tmp_path / "llama")) + "print(json.dumps(said))")
     assert said == ["LlamaForCausalLM"]
-    assert "video_loader is not registered with this vLLM" in warned
+    assert "video_loader is not registered with this version of vLLM" in warned

@@ -1,10 +1,10 @@
-"""An answer does not depend on company, caches, chunks or the layout the weights came in."""
+"""Answers do not depend on other requests, caches, chunks or formats."""
 
 import pytest
 import torch
 
-from sfllava_plugin.engine.video_loader import metadata
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.engine.serving.video_loader import metadata
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
 QUESTIONS = ["What is happening?", "Who is there, and why?", "What is the weather like in the second half?"]
@@ -12,16 +12,16 @@ QUESTIONS = ["What is happening?", "Who is there, and why?", "What is the weathe
 
 @pytest.fixture
 def ask(bikes):
-    """ask(runner, questions, clip): greedy token ids of each, submitted together."""
+    """ask(runner, questions, clip): the greedy outputs of questions submitted together."""
     from vllm import SamplingParams
 
     def submit(runner, questions, clip=bikes):
-        video = read_video(clip, num_frames=50, image_size=336)
+        video = decode(clip, num_frames=50, image_size=336)
         prompts = [
             {"prompt": runner.prompt(text), "multi_modal_data": {"video": [(video.frames, metadata(video))]}}
             for text in questions
         ]
-        # The template wrote the first token already.
+        # The template has already written the first token.
         sampling = SamplingParams(temperature=0, max_tokens=16)
         kwargs = {"add_special_tokens": False}
         return runner.engine.generate(prompts, sampling, use_tqdm=False, tokenization_kwargs=kwargs)
@@ -35,7 +35,7 @@ def token_ids(outputs):
 
 @pytest.fixture
 def tower_runs(runners, monkeypatch):
-    """How often the tower ran, as a list of frame counts."""
+    """A list of the frame counts with which the tower ran."""
     model = model_of(runners())
     runs = []
     original = model._hidden
@@ -43,21 +43,21 @@ def tower_runs(runners, monkeypatch):
     return runs
 
 
-def test_both_layouts(runners, ask):
+def test_both_formats_give_the_same_tokens(runners, ask):
     answers = [token_ids(ask(runners(layout=layout), QUESTIONS)) for layout in ("hf", "original")]
     assert answers[0] == answers[1]
 
 
-def test_both_layouts_say_the_same_text(runners, bikes):
-    from sfllava_plugin.engine.questions import Question
+def test_both_formats_give_the_same_text(runners, bikes):
+    from sfllava_plugin.engine.offline import Question
 
-    said = [
+    answers = [
         runners(layout=layout).answer(Question(bikes, QUESTIONS[0], max_tokens=12)) for layout in ("hf", "original")
     ]
-    assert said[0].text == said[1].text != ""
+    assert answers[0].text == answers[1].text != ""
 
 
-def test_alone_and_in_company(runners, ask, clips):
+def test_questions_together_get_the_answers_of_each_alone(runners, ask, clips):
     runner = runners()
     alone = [token_ids(ask(runner, [question]))[0] for question in QUESTIONS]
     forget(runner)
@@ -66,7 +66,7 @@ def test_alone_and_in_company(runners, ask, clips):
     assert other != alone, "the video makes no difference"
 
 
-def test_second_question_on_a_video_finds_it_cached(runners, ask, tower_runs):
+def test_a_second_question_finds_the_video_cached(runners, ask, tower_runs):
     runner = runners()
     forget(runner)
     fresh = ask(runner, [QUESTIONS[0]])
@@ -78,21 +78,21 @@ def test_second_question_on_a_video_finds_it_cached(runners, ask, tower_runs):
     end_of_video = len(prompt) - prompt[::-1].index(marker)
     block = runner.engine.llm_engine.vllm_config.cache_config.block_size
     assert fresh_second[0].num_cached_tokens >= end_of_video // block * block
-    # And what came out of the cache answers as a cold engine does.
+    # A warm cache gives the answers of a cold one.
     assert token_ids(ask(runner, [QUESTIONS[0]])) == token_ids(fresh)
     forget(runner)
     assert token_ids(ask(runner, [QUESTIONS[1]])) == token_ids(fresh_second)
 
 
-def test_chunked_prefill(runners, ask):
+def test_chunked_prefill_changes_no_answer(runners, ask):
     chunked = runners(max_num_batched_tokens=512, enable_chunked_prefill=True)
     assert token_ids(ask(chunked, QUESTIONS)) == token_ids(ask(runners(), QUESTIONS))
 
 
-def test_half_precision_runs_and_is_near(runners, bikes):
-    from sfllava_plugin.engine.questions import Question
+def test_half_precision_is_close_to_float32(runners, bikes):
+    from sfllava_plugin.engine.offline import Question
 
-    frames = torch.from_numpy(read_video(bikes, num_frames=50, image_size=336).frames)
+    frames = torch.from_numpy(decode(bikes, num_frames=50, image_size=336).frames)
     exact, half = model_of(runners()), model_of(runners(dtype="bfloat16"))
     with torch.inference_mode():
         [expected] = exact.embed_multimodal(video_frames=[frames])

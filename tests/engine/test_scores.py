@@ -1,15 +1,15 @@
-"""How likely continuations are, against plain transformers on the same weights; alone, together, and behind a cache."""
+"""Scores of continuations against transformers on the same weights."""
 
 import dataclasses
 
 import pytest
 
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import LOGPROBS
 
 DEFAULT = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
-#: They begin alike, the last two for longer than a block of the prefix cache.
+#: They share beginnings; that of the last two is longer than a block of the prefix cache.
 SHARED = "the person " + " and then walks to the door" * 30
 CONTINUATIONS = [
     " the person cuts a tomato",
@@ -22,7 +22,7 @@ CONTINUATIONS = [
 
 @pytest.fixture
 def questions(clips):
-    from sfllava_plugin.engine.questions import Question
+    from sfllava_plugin.engine.offline import Question
 
     return [Question(clips(12), "What happens?", continuation=continuation) for continuation in CONTINUATIONS]
 
@@ -34,12 +34,12 @@ def expected(folder, runner, question):
     before = reference.prompt_token_ids(tokenizer, text)
     whole = reference.prompt_token_ids(tokenizer, text + question.continuation)
     continuation = whole[len(before) :]
-    frames = read_video(question.video, num_frames=50, image_size=336).frames
+    frames = decode(question.video, num_frames=50, image_size=336).frames
     features = reference.video_features(folder, frames, DEFAULT)
     return continuation, reference.continuation_logprobs(folder, before, features, continuation)
 
 
-def assert_as_expected(score, folder, runner, question):
+def assert_matches(score, folder, runner, question):
     tokens, logprobs = expected(folder, runner, question)
     assert score.token_ids == tokens
     assert len(score.logprobs) == len(tokens)
@@ -48,19 +48,19 @@ def assert_as_expected(score, folder, runner, question):
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_as_in_transformers_whatever_the_company(runners, checkpoints, questions, layout):
+def test_scores_match_transformers(runners, checkpoints, questions, layout):
     runner = runners(layout=layout)
     runner.engine.reset_prefix_cache()
     scores = dict(runner.answers(questions))
     for position, question in enumerate(questions):
-        assert_as_expected(scores[position], checkpoints(), runner, question)
-    # Now every token is in the prefix cache.
+        assert_matches(scores[position], checkpoints(), runner, question)
+    # This time every token is in the prefix cache.
     again = dict(runner.answers(questions[::-1]))
     for position, question in enumerate(questions[::-1]):
-        assert_as_expected(again[position], checkpoints(), runner, question)
+        assert_matches(again[position], checkpoints(), runner, question)
 
 
-def test_what_greedy_decoding_gives_is_greedy(runners, questions):
+def test_the_greedy_answer_scores_as_greedy(runners, questions):
     runner = runners()
     asked = dataclasses.replace(questions[0], continuation=None, max_tokens=4)
     answer = runner.answer(asked)
@@ -69,12 +69,12 @@ def test_what_greedy_decoding_gives_is_greedy(runners, questions):
         dataclasses.replace(questions[0], continuation=continuation) for continuation in (f" {text}", " zebra")
     )
     scores = dict(runner.answers([greedy, other]))
-    if scores[0].token_ids == answer.token_ids:  # random tokens do not always survive being text
+    if scores[0].token_ids == answer.token_ids:  # decoding and tokenising may change random tokens
         assert scores[0].is_greedy
     assert not scores[1].is_greedy
 
 
-def test_questions_and_continuations_mix(runners, questions):
+def test_questions_and_continuations_can_be_mixed(runners, questions):
     runner = runners()
     asked = dataclasses.replace(questions[0], continuation=None, max_tokens=4)
     alone = runner.answer(asked)
@@ -84,7 +84,7 @@ def test_questions_and_continuations_mix(runners, questions):
     assert results[2].logprobs
 
 
-def test_nothing_has_no_likelihood(runners, questions):
+def test_an_empty_continuation_is_an_error(runners, questions):
     runner = runners()
     empty = dataclasses.replace(questions[0], continuation="")
     results = dict(runner.answers([empty, questions[2]]))

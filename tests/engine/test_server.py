@@ -1,4 +1,4 @@
-"""`vllm serve --model NAME` in a process of its own, asked over HTTP."""
+"""`vllm serve NAME` in a process of its own, over HTTP."""
 
 import concurrent.futures
 import functools
@@ -29,13 +29,13 @@ class Server:
     log: Path
 
     def videos_encoded(self) -> int:
-        """How many videos and images the tower has read."""
+        """Count the videos and images that the tower has read."""
         return sum(map(int, re.findall(r"encoder inputs: (\d+)", self.log.read_text())))
 
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory, bikes):
-    """The folder that the server may read, with a good clip and bad ones."""
+    """The folder that the server may read: valid and broken clips."""
     folder = tmp_path_factory.mktemp("media")
     shutil.copy(bikes, folder / "bikes.mp4")
     (folder / "text.mp4").write_text("not a video\n" * 50)
@@ -46,7 +46,7 @@ def media(tmp_path_factory, bikes):
 
 @pytest.fixture(scope="module")
 def web(media):
-    """The same folder over http."""
+    """The same folder over HTTP."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=media)
     handler.log_message = lambda *args: None
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -69,8 +69,8 @@ def server(tmp_path_factory, checkpoints, media):
 
 @pytest.fixture(scope="module")
 def expected(runners, bikes):
-    """What the engine in this process answers to the same question."""
-    from sfllava_plugin.engine.questions import Question
+    """The answer of an engine in this process to the same question."""
+    from sfllava_plugin.engine.offline import Question
 
     return runners().answer(Question(str(bikes), QUESTION, max_tokens=12))
 
@@ -102,12 +102,12 @@ def answered(response):
     return choice["token_ids"]
 
 
-def test_comes_up_with_its_name_and_context(server):
+def test_the_server_lists_its_name_and_context(server):
     [model] = httpx.get(f"{server.url}/v1/models").json()["data"]
     assert (model["id"], model["max_model_len"]) == (NAME, 4096)
 
 
-def test_every_way_a_video_comes_gives_the_same_answer(chat, media, web, expected):
+def test_every_kind_of_url_gives_the_same_answer(chat, media, web, expected):
     clip = media / "bikes.mp4"
     for url in (clip.as_uri(), data_url(clip.read_bytes()), f"{web}/bikes.mp4"):
         response = chat([video(url), text()])
@@ -116,11 +116,11 @@ def test_every_way_a_video_comes_gives_the_same_answer(chat, media, web, expecte
         assert response.json()["usage"]["prompt_tokens"] == len(expected.prompt_token_ids)
 
 
-def test_the_video_comes_first_wherever_it_stands(chat, media, expected):
+def test_the_order_of_text_and_video_does_not_matter(chat, media, expected):
     assert answered(chat([text(), video((media / "bikes.mp4").as_uri())])) == expected.token_ids
 
 
-def test_streaming(server, media, expected):
+def test_streaming_gives_the_same_text(server, media, expected):
     body = {
         "model": NAME,
         "messages": [{"role": "user", "content": [video((media / "bikes.mp4").as_uri()), text()]}],
@@ -137,8 +137,8 @@ def test_streaming(server, media, expected):
     assert "".join(pieces).strip() == expected.text
 
 
-def test_multiple_choice_by_template_arguments(chat, runners, bikes, media):
-    from sfllava_plugin.engine.questions import Question
+def test_options_in_template_arguments_make_a_choice(chat, runners, bikes, media):
+    from sfllava_plugin.engine.offline import Question
 
     options = ["a red bus", "two bikes"]
     response = chat([video((media / "bikes.mp4").as_uri()), text()], chat_template_kwargs={"options": options})
@@ -147,7 +147,7 @@ def test_multiple_choice_by_template_arguments(chat, runners, bikes, media):
     assert answered(response) == expected.token_ids
 
 
-def test_a_complete_prompt_of_ones_own(chat, runners, media):
+def test_a_complete_prompt_is_used_unchanged(chat, runners, media):
     own = "USER: <image>\nWatch closely. ASSISTANT:"
     response = chat(
         [video((media / "bikes.mp4").as_uri()), text(own)], chat_template_kwargs={"prompt_frame": "complete"}
@@ -168,8 +168,8 @@ def test_special_tokens_in_a_question_are_text(chat, media):
     assert response.json()["usage"]["prompt_tokens"] == len(ids)
 
 
-def test_conversation_goes_on(chat, media, expected):
-    """The first turn stands in the history exactly as it was asked; the next is the checkpoint's own format."""
+def test_later_turns_keep_the_first_prompt(chat, media, expected):
+    """The first turn keeps its tokens; the next one is plain chat."""
     first = [video((media / "bikes.mp4").as_uri()), text()]
     history = [{"role": "user", "content": first}, {"role": "assistant", "content": "a man rides."}]
     response = chat([*history, {"role": "user", "content": "And then?"}])
@@ -179,7 +179,7 @@ def test_conversation_goes_on(chat, media, expected):
     assert len(ids) > len(expected.prompt_token_ids)
 
 
-def test_text_and_images_too(chat):
+def test_text_and_images_are_answered(chat):
     assert answered(chat("Hello, who are you?"))
     picture = io.BytesIO()
     Image.new("RGB", (200, 100), "red").save(picture, "PNG")
@@ -189,19 +189,19 @@ def test_text_and_images_too(chat):
     assert response.json()["usage"]["prompt_tokens"] > 576
 
 
-def test_many_at_once(chat, media, expected):
+def test_concurrent_requests_get_the_same_answer(chat, media, expected):
     content = [video((media / "bikes.mp4").as_uri()), text()]
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
         responses = list(pool.map(lambda _: chat(content), range(6)))
     assert [answered(response) for response in responses] == [expected.token_ids] * 6
 
 
-def test_questions_that_alternate_between_eight_videos_run_the_tower_once_for_each(server, chat, media):
+def test_alternating_between_eight_videos_runs_the_tower_once_per_video(server, chat, media):
     videos = [clips.write_clip(clips.clip(seed).scene, media / f"shapes-{seed}.mp4") for seed in range(8)]
     before = server.videos_encoded()
     for number in range(3):
         for path in videos:
-            # Little text follows the video: the shared blocks of the prefix cache end inside it.
+            # With little text after the video, the shared blocks of the prefix cache end inside it.
             kwargs = {"prompt_frame": "none"}
             assert answered(chat([video(path.as_uri()), text(f"{number}?")], chat_template_kwargs=kwargs))
     assert server.videos_encoded() - before == len(videos)
@@ -223,7 +223,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_requests_are_the_clients_error(chat, media, web, expected, case):
+def test_bad_requests_return_a_client_error(chat, media, web, expected, case):
     content, message = BAD[case]
     response = chat(content(media, web))
     assert 400 <= response.status_code < 500, response.text
@@ -231,7 +231,7 @@ def test_bad_requests_are_the_clients_error(chat, media, web, expected, case):
     assert message in error
     assert "Traceback" not in error
     assert "\n" not in error
-    # And the next good request is answered rightly.
+    # The next good request gets the right answer.
     assert answered(chat([video((media / "bikes.mp4").as_uri()), text()])) == expected.token_ids
 
 
@@ -244,7 +244,7 @@ def test_bad_requests_are_the_clients_error(chat, media, web, expected, case):
         ({"model": "sf-other"}, "does not exist"),
     ],
 )
-def test_bad_settings_are_the_clients_error(chat, media, settings, message):
+def test_bad_settings_return_a_client_error(chat, media, settings, message):
     response = chat([video((media / "bikes.mp4").as_uri()), text()], **settings)
     assert 400 <= response.status_code < 500, response.text
     assert message in response.json()["error"]["message"]

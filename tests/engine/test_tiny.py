@@ -1,17 +1,21 @@
-"""sf-llava-tiny answers held-out questions: a fault in frames, pooling, prompt or cache shows as wrong answers."""
+"""sf-llava-tiny on held-out questions.
+
+A fault in frames, pooling, prompts or caches shows as wrong answers.
+"""
 
 from collections import defaultdict
 
 import pytest
 
-from sfllava_plugin.frames import read_video
 from sfllava_plugin.shapes import clips
 from sfllava_plugin.shapes.questions import FAST_ONLY
+from sfllava_plugin.tokens.slowfast import SlowFast
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
-#: Never trained on, never looked at while training.
+#: Used neither for training nor for decisions about it.
 SEEDS = range(20_000, 20_030)
-#: A few points under what the model card says of each kind, over hundreds of clips; here there are some dozens.
+#: A few points below the model card's figure for each kind, which is over hundreds of clips; here are a few dozen.
 LEAST = 0.9
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "nowhere": "nowhere"}
 
@@ -26,8 +30,8 @@ def shown(tmp_path_factory):
 
 @pytest.fixture
 def replies(tiny):
-    """replies([(video, question), ...]): the letter or the text of each answer."""
-    from sfllava_plugin.engine.questions import Question
+    """replies([(video, question), ...]): the letter or text of each answer."""
+    from sfllava_plugin.engine.offline import Question
 
     def ask(asked):
         questions = [Question(video, question.text, question.options, 24) for video, question in asked]
@@ -42,7 +46,7 @@ def truth(question):
 
 
 @pytest.mark.parametrize("part", ["open_ended", "multiple_choice"])
-def test_held_out_questions_are_answered(replies, shown, part):
+def test_held_out_questions_are_answered_correctly(replies, shown, part):
     asked = [(video, question) for clip, video in shown for question in getattr(clip, part)]
     assert len(asked) >= 100
     right = defaultdict(list)
@@ -52,8 +56,8 @@ def test_held_out_questions_are_answered(replies, shown, part):
     assert min(shares.values()) >= LEAST, shares
 
 
-def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
-    """The order of the frames reaches the answer."""
+def test_a_reversed_clip_reverses_the_answer(replies, shown, tmp_path):
+    """The answer depends on the order of the frames."""
     from PIL import Image
 
     asked = []
@@ -62,7 +66,7 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
             if question.kind == "direction" and question.answer != "nowhere":
                 folder = tmp_path / f"{clip.scene.seed}"
                 folder.mkdir(exist_ok=True)
-                frames = read_video(video, num_frames=clips.FRAMES, image_size=clips.SIDE).frames
+                frames = decode(video, num_frames=clips.FRAMES, image_size=clips.SIDE).frames
                 for number, frame in enumerate(frames[::-1]):
                     Image.fromarray(frame).save(folder / f"{number:03}.png")
                 asked.append((str(folder), question))
@@ -72,8 +76,6 @@ def test_a_reversed_clip_moves_the_other_way(replies, shown, tmp_path):
 
 
 def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch):
-    from sfllava_plugin import pooling
-
     asked = [
         (video, question)
         for clip, video in shown
@@ -82,8 +84,10 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
     ]
     slow_tokens = 4 * 18
 
-    def without_fast(chunks, frames, chosen, project=None):
-        tokens = pooling.chunked_video_tokens(chunks, frames, chosen, project)
+    tokens_of = SlowFast.tokens
+
+    def without_fast(*args):
+        tokens = tokens_of(*args)
         tokens[slow_tokens:] = 0
         return tokens
 
@@ -91,12 +95,9 @@ def test_only_the_fast_pathway_sees_the_flash(tiny, replies, shown, monkeypatch)
         return sum(reply == q.answer for (_, q), reply in zip(asked, replies(asked), strict=True)) / len(asked)
 
     assert share() >= LEAST
-    assert model_of(tiny).settings.video_tokens(16) == slow_tokens + 16 * 4
+    assert model_of(tiny).video_config.tokens(16) == slow_tokens + 16 * 4
     forget(tiny)
-    import sfllava_plugin.engine.model as engine_model
-
-    patched = type("Patched", (), {"chunked_video_tokens": staticmethod(without_fast)})
-    monkeypatch.setattr(engine_model, "pooling", patched)
+    monkeypatch.setattr(SlowFast, "tokens", without_fast)
     blind = share()
     forget(tiny)
     assert blind <= 1 / 6 + 0.15

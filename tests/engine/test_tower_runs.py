@@ -1,4 +1,4 @@
-"""The tower runs once a video, and nothing is prefilled again but what follows the shared prefix."""
+"""The tower runs once per video; shared prefixes are not prefilled again."""
 
 import random
 from collections import Counter
@@ -6,14 +6,14 @@ from collections import Counter
 import pytest
 from PIL import Image
 
-from sfllava_plugin.engine.questions import Answer, Question
-from sfllava_plugin.frames import read_video
+from sfllava_plugin.engine.offline import Answer, Question
+from sfllava_plugin.video.decode import decode
 from tests.engine.support import forget, model_of
 
 VIDEOS, FRAMES = 20, 2
-#: 7 x 288 + 2 x 35 tokens: more than the smallest step takes, and no whole number of blocks.
+#: 7 x 288 + 2 x 35 tokens: more than the smallest step, and not a whole number of blocks.
 PATHWAYS, VIDEO_TOKENS = "slowfast-slow_7frms_spatial_1d_max_pool-fast_5x7", 2086
-#: A prompt frame or none, and the options of each question; "mixed" has both kinds on every video.
+#: The `prompt_frame` and the options of each question; "mixed" has several kinds on every video.
 WRAPPERS = {
     "open": [(None, ())],
     "choice": [(None, ("a bus", "a bike"))],
@@ -25,8 +25,8 @@ WRAPPERS = {
 
 @pytest.fixture(scope="module")
 def videos(bikes, tmp_path_factory):
-    """Twenty different videos of two frames, as folders of images."""
-    source = read_video(bikes, num_frames=VIDEOS * FRAMES, image_size=112).frames
+    """Twenty different videos of two frames each, as folders of images."""
+    source = decode(bikes, num_frames=VIDEOS * FRAMES, image_size=112).frames
     folders = []
     for number in range(VIDEOS):
         folder = tmp_path_factory.mktemp(f"video-{number}")
@@ -51,7 +51,7 @@ def questions_on(videos, wrapper):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """counted(runner, questions): answers, videos that the tower read, and tokens taken from the prefix cache."""
+    """counted(runner, questions): answers, tower runs per video, cached tokens per question."""
 
     def run(runner, questions):
         forget(runner)
@@ -63,9 +63,9 @@ def counted(monkeypatch):
             towers[frames.numpy().tobytes()] += 1
             return hidden(frames)
 
-        def finished(asked, scoring, output):
-            cached[asked.position] = output.num_cached_tokens
-            return finish(asked, scoring, output)
+        def finished(item, scoring, output):
+            cached[item.position] = output.num_cached_tokens
+            return finish(item, scoring, output)
 
         with monkeypatch.context() as patch:
             patch.setattr(model, "_hidden", tower)
@@ -78,7 +78,10 @@ def counted(monkeypatch):
 
 
 def shared_blocks(prompts, block_size):
-    """Tokens of the longest prefix in whole blocks that a prompt shares with any before it, last token excepted."""
+    """Return for each prompt the most tokens shared with an earlier one.
+
+    They are whole blocks, and never include the last token.
+    """
     found = []
     for position, prompt in enumerate(prompts):
         most = 0
@@ -89,7 +92,7 @@ def shared_blocks(prompts, block_size):
     return found
 
 
-# 32 is the smallest block of vLLM's attention on a CPU; test_sharing.py has 16, a GPU's.
+# 32 is the smallest block size of vLLM's CPU attention; test_sharing.py covers 16, a GPU's.
 @pytest.mark.parametrize(
     ("block_size", "most_tokens"),
     [
@@ -98,15 +101,15 @@ def shared_blocks(prompts, block_size):
         *(pytest.param(32, most, marks=pytest.mark.slow) for most in (2048, 8192, 16384)),
     ],
 )
-def test_one_tower_run_a_video(runners, videos, counted, block_size, most_tokens):
+def test_the_tower_runs_once_per_video(runners, videos, counted, block_size, most_tokens):
     runner = runners(
         block_size=block_size,
         max_num_batched_tokens=most_tokens,
         kv_cache_memory_bytes=16 * 2**20,
-        hf_overrides={"slowfast_frames": FRAMES, "slowfast_pathways": PATHWAYS},
+        hf_overrides={"sfllava": {"frames": FRAMES, "pathways": PATHWAYS}},
     )
-    # A sixth of the videos fit the cache: as on a GPU, videos make room for others.
-    assert runner.settings.video_tokens(FRAMES) == VIDEO_TOKENS
+    # A sixth of the videos fit into the cache, so that some are evicted, as on a GPU.
+    assert runner.video_config.tokens(FRAMES) == VIDEO_TOKENS
     for wrapper in WRAPPERS:
         questions = questions_on(videos, wrapper)
         random.Random(0).shuffle(questions)
@@ -115,6 +118,6 @@ def test_one_tower_run_a_video(runners, videos, counted, block_size, most_tokens
         for video in videos:
             of_video = [position for position, question in enumerate(questions) if question.video == video]
             prompts = [answers[position].prompt_token_ids for position in of_video]
-            # Whichever was first, all of them together share as much.
+            # The sum does not depend on the order of the questions.
             least = sum(shared_blocks(prompts, block_size))
             assert sum(cached[position] for position in of_video) >= least, wrapper

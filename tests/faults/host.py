@@ -1,4 +1,4 @@
-"""A web host with a folder of files, and with the ways in which hosts misbehave."""
+"""A web host with a folder of files, which can misbehave."""
 
 import functools
 import http.server
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class _Host(http.server.SimpleHTTPRequestHandler):
-    """The inputs over http, and hosts that misbehave."""
+    """Serves the files; /busy, /slow and so on misbehave."""
 
     def do_GET(self):
         behaviour = self.path.split("?")[0].strip("/").split("/")[0]
@@ -48,12 +48,12 @@ class _Host(http.server.SimpleHTTPRequestHandler):
 
 class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        """Clients that hang up early are part of it."""
+        """Print nothing: clients that hang up early are expected."""
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """The address of a host with the files of ``folder``."""
+    """Run a host with the files of ``folder``, and yield its address."""
     with _Server(("127.0.0.1", 0), functools.partial(_Host, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

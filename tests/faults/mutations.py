@@ -1,10 +1,10 @@
-"""Random damage to the bytes of a video, of the kinds that networks, disks and people do."""
+"""Damage videos at random, as networks, disks and people do."""
 
 import random
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """``data`` after one to four kinds of damage."""
+    """Apply one to four kinds of damage."""
     for _ in range(rng.randint(1, 4)):
         data = rng.choice(KINDS)(data, rng)
     return data
@@ -19,7 +19,7 @@ def _flip_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def _flip_near_the_start(data: bytes, rng: random.Random) -> bytes:
-    """Headers stand there, or at the end."""
+    """Damage the start of the file, where headers often are."""
     size = min(len(data), 2048)
     part = _flip_bytes(data[:size], rng)
     return part + data[size:]
@@ -45,7 +45,7 @@ def _repeat(data: bytes, rng: random.Random) -> bytes:
 
 
 def _number(data: bytes, rng: random.Random) -> bytes:
-    """A number of four bytes becomes one that programs trip over."""
+    """Replace four bytes by a number that programs often mishandle."""
     if len(data) < 4:
         return data
     place = rng.randrange(len(data) - 3)

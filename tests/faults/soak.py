@@ -1,7 +1,10 @@
-"""Load on a server for a time, good and bad requests mixed: `python -m tests.faults.soak --minutes 20 --clients 8`.
+"""Load a server with good and bad requests.
 
-Prints, for every minute, what was answered, what was refused, how long it took and what memory the server's processes
-hold; ends with 1 if a good request was not answered as by `sfllava batch`, a bad one was not refused, or any got a 5xx.
+    python -m tests.faults.soak --minutes 20 --clients 8
+
+Prints every minute how many requests were answered and refused, how long they took, and how much memory the server's
+processes use. Exits with 1 if a good request got another answer than from `sfllava batch`, a bad one was not refused,
+or any got a 5xx.
 """
 
 import argparse
@@ -29,17 +32,17 @@ from tests.faults.requests import BODIES, NAME, URLS, url_of
 from tests.serving import data_url, serve
 
 CLIPS = range(200, 240)
-#: The server keeps this much of the frames it has seen, so that it is full soon.
+#: Size of the server's cache of frames: small, so that it is soon full.
 CACHE_GB = 0.05
 #: Words in the command lines of the server's processes.
-KINDS = {"decoding_process": "decoders", "EngineCore": "engine", "VLLM::Worker": "worker", "vllm serve": "server"}
-#: These take seconds each.
-SLOW = ("a host that does not answer", "more than it said")
+KINDS = {"isolation.worker": "decoders", "EngineCore": "engine", "VLLM::Worker": "worker", "vllm serve": "server"}
+#: URLs that take seconds each.
+SLOW = ("a host that does not answer", "more bytes than allowed")
 
 
 @dataclass
 class Count:
-    """What happened since it was last looked at, and every surprise."""
+    """Outcomes since they were last taken, and every surprise so far."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     outcomes: Counter = field(default_factory=Counter)
@@ -62,7 +65,7 @@ class Count:
 
 
 class Client(threading.Thread):
-    """Sends one request after the other until told to stop."""
+    """Sends requests one at a time until `stop` is set."""
 
     def __init__(self, seed: int, url: str, good: list[dict], bad: "Bad", share_bad: float, count: Count):
         super().__init__(daemon=True)
@@ -81,7 +84,7 @@ class Client(threading.Thread):
 
     def _good_one(self, client: httpx.Client, begin: float) -> None:
         row = self._rng.choice(self._good)
-        # Bytes behind the end make it another video to every cache, and change nothing.
+        # Trailing bytes make it a new video to every cache, and change no frame.
         data = Path(row["video"]).read_bytes() + self._rng.randbytes(8)
         response = client.post(self._url, json=body(data_url(data), row["question"]))
         text = response.json()["choices"][0]["message"]["content"].strip() if response.status_code == 200 else None
@@ -109,7 +112,7 @@ class Bad:
         self._damaged = [folder / name for name in ("plain.mp4", "vp8.webm", "motion-jpeg.avi", "stream.ts", "a.gif")]
 
     def one(self, rng: random.Random) -> tuple[str, bytes, bool]:
-        """A name, a body, and whether it may be answered all the same."""
+        """Return a name, a body, and whether an answer is acceptable."""
         kind = rng.choice(("file", "url", "body", "damaged"))
         if kind == "file":
             video = rng.choice(inputs.BAD)
@@ -134,7 +137,7 @@ def request(url: str) -> bytes:
 
 
 def good_requests(folder: Path) -> list[dict]:
-    """Questions on clips, and what `sfllava batch` answers to them."""
+    """Return questions about clips, with the answers of `sfllava batch`."""
     clips.write_folder(folder, CLIPS)
     rows = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
     asked = [row | {"max_tokens": 24} for row in rows if "options" not in row]
@@ -147,7 +150,7 @@ def good_requests(folder: Path) -> list[dict]:
 
 
 def memory() -> dict[str, float]:
-    """Megabytes of the processes below this one, by what they are; what they share counts once."""
+    """Return the megabytes (PSS) of child processes by kind, and their number."""
     found = Counter()
     for process in psutil.Process().children(recursive=True):
         try:
@@ -179,7 +182,7 @@ def main() -> int:
             "VLLM_VIDEO_FETCH_TIMEOUT": "2",
             "VLLM_MEDIA_FETCH_MAX_RETRIES": "1",
             "VLLM_LOGGING_LEVEL": "ERROR",
-            # On a CPU oneDNN keeps a kernel for each of 1024 shapes, which looks like a leak until it has them all.
+            # On a CPU, oneDNN caches kernels for 1024 shapes, which looks like a leak until the cache is full.
             "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
         }
         with serving(folder) as web, serve(NAME, *arguments, log=Path(place, "log"), **variables) as url:
@@ -212,7 +215,7 @@ def load(url: str, good: list[dict], bad: Bad, given: argparse.Namespace) -> int
         client.stop.set()
     for client in clients:
         client.join(timeout=120)
-    print(f"in all: {dict(total)}")
+    print(f"total: {dict(total)}")
     for surprise in count.surprises[:20]:
         print(surprise)
     return 1 if count.surprises else 0

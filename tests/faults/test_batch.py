@@ -1,4 +1,4 @@
-"""`sfllava batch` on every input of the table: each error is its own row's, every other row is answered rightly."""
+"""`sfllava batch` on every input: an error affects only its own row."""
 
 import json
 import re
@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from sfllava_plugin.batch import Row
-from sfllava_plugin.engine import batch_rows
-from tests.decoder_programs import decoders, end_all, looking_at
+from sfllava_plugin.batch.files import Row
+from sfllava_plugin.engine.offline import replicas
 from tests.faults import inputs
+from tests.workers import kill_workers, replacing_workers, worker_that_runs
 
 SFLLAVA = Path(sys.executable).with_name("sfllava")
 
 
 @pytest.fixture(scope="module")
 def answers(made, good, tmp_path_factory):
-    """The rows by id. A good question stands behind every bad one."""
+    """The output rows by id; a good question follows every other one."""
     rows = []
     for number, video in enumerate(inputs.VIDEOS):
         rows.append({"id": video.name, "video": video.name, "question": good.question})
@@ -39,7 +39,7 @@ def answers(made, good, tmp_path_factory):
     return {row["id"]: row for row in found}
 
 
-def test_good_rows_are_right_whatever_stands_between_them(answers, good):
+def test_bad_rows_do_not_affect_good_ones(answers, good):
     rows = [row for name, row in answers.items() if name.startswith("good-")]
     assert len(rows) == len(inputs.VIDEOS) + 1
     assert {row.get("text") for row in rows} == {good.answer}
@@ -64,11 +64,11 @@ def check(row, error, answer):
         assert "\n" not in row["error"] and "Traceback" not in row["error"] and len(row["error"]) < 800
 
 
-def test_a_fault_of_ours_costs_its_own_row_and_is_called_so(tiny, made, good):
+def test_a_bug_in_a_worker_costs_one_row_and_is_not_blamed_on_the_video(tiny, made, good):
     rows = [Row(id=name, video=str(made / name), question=good.question) for name in ("vp8.webm", "plain.mp4")]
-    end_all()
-    with decoders(looking_at("path.nothing if path.endswith('vp8.webm') else None")):
-        answers = {row["id"]: row for row in batch_rows._answers(tiny, rows)}
-    end_all()
-    assert "by a fault of the program and not of the video: AttributeError" in answers["vp8.webm"]["error"]
+    kill_workers()
+    with replacing_workers(worker_that_runs("path.nothing if path.endswith('vp8.webm') else None")):
+        answers = {row["id"]: row for row in replicas._answer_rows(tiny, rows)}
+    kill_workers()
+    assert "because of a fault in the program, not in the video: AttributeError" in answers["vp8.webm"]["error"]
     assert answers["plain.mp4"]["text"] == good.answer

@@ -1,4 +1,7 @@
-"""An engine that does not start, and one that dies, in a process of its own as on a GPU: one line, and nothing lost."""
+"""Engines that fail to start, or die.
+
+They run in a process of their own, as on a GPU. Either failure is reported in one line, and no answer is lost.
+"""
 
 import json
 import shutil
@@ -16,13 +19,13 @@ from sfllava_plugin.shapes import clips
 from tests.faults import inputs
 
 SFLLAVA = Path(sys.executable).with_name("sfllava")
-#: More than are answered between the first answer and the kill.
+#: More clips than can be answered between the first answer and the kill.
 CLIPS = range(600, 700)
 
 
 @pytest.fixture
 def run(command_environment):
-    """run(argument, ...): the command, its engine in a process of its own."""
+    """run(argument, ...): run the command, with its engine in another process."""
     environment = command_environment | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
 
     def call(*arguments, until=lambda process: None):
@@ -42,7 +45,7 @@ def run(command_environment):
 
 @pytest.fixture(scope="module")
 def truncated(small_hf, tmp_path_factory):
-    """A checkpoint whose last weights are missing."""
+    """A checkpoint without the last kilobyte of its weights."""
     folder = tmp_path_factory.mktemp("truncated") / "llava"
     shutil.copytree(small_hf, folder)
     weights = folder / "model.safetensors"
@@ -51,17 +54,17 @@ def truncated(small_hf, tmp_path_factory):
 
 
 def check_line(err, *words):
-    """The one line, and the file that it names."""
+    """Check the line, and the log that it names."""
     assert err.startswith("sfllava: ")
     assert err.count("\n") == 1 and len(err) < 800
     for word in words:
         assert word in err
-    log = Path(err.rstrip("\n").partition("all that it wrote: ")[2].partition(";")[0])
+    log = Path(err.rstrip("\n").partition("full log: ")[2].partition(";")[0])
     assert "Traceback" in log.read_text()
     log.unlink()
 
 
-def test_a_start_that_fails_in_the_engines_process(run, made, good):
+def test_a_failed_start_in_the_engine_process(run, made, good):
     engine = json.dumps({"kv_cache_memory_bytes": 100_000})
     video = made / "plain.mp4"
     code, out, err = run("ask", video, good.question, "--model", "sf-llava-tiny", "--engine-args", engine)
@@ -69,7 +72,7 @@ def test_a_start_that_fails_in_the_engines_process(run, made, good):
     check_line(err, "the engine did not start: ValueError: No available memory for the cache blocks")
 
 
-def test_weights_that_are_cut_short(run, made, good, truncated):
+def test_truncated_weights(run, made, good, truncated):
     engine = json.dumps({"kv_cache_memory_bytes": 2**26})
     code, out, err = run("ask", made / "plain.mp4", good.question, "--model", truncated, "--engine-args", engine)
     assert (code, out) == (2, "")
@@ -91,7 +94,7 @@ def test_a_killed_engine_loses_no_answer(run, tmp_path):
     def kill_engine(process):
         while process.poll() is None and not (part.exists() and part.stat().st_size):
             time.sleep(0.01)
-        # The name is a title that the process gives itself; Linux keeps fifteen characters of it.
+        # The process sets its own name, of which Linux keeps fifteen characters.
         [engine] = [child for child in psutil.Process(process.pid).children() if "EngineCor" in child.name()]
         engine.send_signal(signal.SIGKILL)
 
@@ -101,18 +104,18 @@ def test_a_killed_engine_loses_no_answer(run, tmp_path):
     assert "Traceback" not in err
     first, *_, last = err.splitlines()
     assert first == "sfllava: loading sf-llava-tiny"
-    check_line(f"{last}\n", "the engine died: its process was killed", "what was answered is kept")
+    check_line(f"{last}\n", "the engine died: its process was killed", "finished answers are kept")
     asked = [json.loads(line)["id"] for line in questions.read_text().splitlines()]
     answered = len(part.read_text().splitlines())
     assert 0 < answered < len(asked)
 
-    # The same command goes on.
+    # The same command continues.
     code, _, err = run(*call)
     assert code == 0, err[-2000:]
     assert f"{answered} before" in err
     assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == asked
 
-    # Nothing is left to ask, so nothing is loaded.
+    # No question is left, so no model is loaded.
     code, _, err = run(*call)
     assert code == 0
     assert "loading" not in err
@@ -123,7 +126,7 @@ SENDING_TO_THE_DEAD = """
 import sys, time
 import psutil
 from vllm import SamplingParams
-from sfllava_plugin.engine.runner import Runner
+from sfllava_plugin.engine.offline import Runner
 
 runner = Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 2**26})
 core = runner.engine.llm_engine.engine_core
@@ -149,9 +152,9 @@ def test_a_request_to_an_engine_that_has_just_died(command_environment):
 
 
 @pytest.mark.parametrize("level", ["ERROR", "INFO"])
-def test_a_start_that_fails_in_this_process(truncated, monkeypatch, capfd, level):
-    """Whoever chose a level of logging sees all of it."""
-    from sfllava_plugin.engine.runner import Runner
+def test_a_failed_start_in_this_process(truncated, monkeypatch, capfd, level):
+    """With VLLM_LOGGING_LEVEL set by the user, nothing is hidden."""
+    from sfllava_plugin.engine.offline.runner import Runner
 
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", level)
     with pytest.raises(EngineStartError, match=r"the engine did not start: .*SafetensorError") as failed:
@@ -164,10 +167,10 @@ def test_a_start_that_fails_in_this_process(truncated, monkeypatch, capfd, level
         assert "Traceback" in said
 
 
-def test_a_step_that_fails_in_this_process(made, good, monkeypatch):
-    """What the model raises is the engine's fault, not the question's, whatever its kind."""
-    from sfllava_plugin.engine.questions import Question
-    from sfllava_plugin.engine.runner import Runner
+def test_a_failed_step_in_this_process(made, good, monkeypatch):
+    """An exception in the model is not blamed on the question."""
+    from sfllava_plugin.engine.offline.questions import Question
+    from sfllava_plugin.engine.offline.runner import Runner
 
     runner = Runner("sf-llava-tiny", {"kv_cache_memory_bytes": 2**26})
     worker = runner.engine.llm_engine.model_executor.driver_worker.worker
@@ -181,8 +184,8 @@ def test_a_step_that_fails_in_this_process(made, good, monkeypatch):
     check_line(f"sfllava: {died.value}\n", "the engine died: ValueError: a kernel failed")
 
 
-def test_the_reason_in_a_log():
-    from sfllava_plugin.engine.lifetime import last_exception
+def test_the_cause_is_found_in_a_log():
+    from sfllava_plugin.engine.offline.lifetime import last_exception
 
     log = """
 (Worker pid=12) INFO 11-25 01:04:14 [loader.py:1] Traceback is not what this line is

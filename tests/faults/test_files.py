@@ -1,4 +1,4 @@
-"""Files on disks that are full or read-only, in homes that do not exist, by two processes at once."""
+"""Output to full or read-only disks, missing homes and shared files."""
 
 import json
 import os
@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-#: A batch without its engine: long answers, one by one.
+#: A batch without an engine: long answers, one at a time.
 BATCH = """
 import sys, time
-from sfllava_plugin import cli, batch_command
+from sfllava_plugin import cli
+from sfllava_plugin.batch import command as batch_command
 def answering(rows):
     for row in rows:
         time.sleep(float(sys.argv[3]))
@@ -39,7 +40,10 @@ print(len(found))
 
 @pytest.fixture
 def on_small_disk(tmp_path):
-    """on_small_disk(script): run a shell script in which $DISK is a file system of 64 kB that nobody else sees."""
+    """on_small_disk(script): run a shell script with 64 kB at $DISK.
+
+    That is a file system of its own.
+    """
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -67,7 +71,7 @@ def complete(text):
     return rows == [{"id": number, "text": str(number) * 500} for number in range(COUNT)]
 
 
-def test_a_batch_on_a_full_disk_goes_on_when_there_is_room(on_small_disk, questions):
+def test_a_batch_continues_once_a_full_disk_has_room(on_small_disk, questions):
     done = on_small_disk(
         """
         "$PYTHON" -c "$PROGRAM" "$QUESTIONS" "$DISK/out.jsonl" 0; echo "code $?" >&2
@@ -81,19 +85,19 @@ def test_a_batch_on_a_full_disk_goes_on_when_there_is_room(on_small_disk, questi
     )
     said = done.stderr.splitlines()
     [error] = [line for line in said if line.startswith("sfllava: ")]
-    assert "out.jsonl: cannot be written: No space left on device; what was answered is kept, the same command" in error
+    assert "out.jsonl: cannot be written: No space left on device; finished answers are kept" in error
     assert [line for line in said if line.startswith(("code", "out"))] == [
         "code 2", "out.jsonl.part", "code 0", "out.jsonl", "out.jsonl.keys"
     ]  # fmt: skip
     assert "Traceback" not in done.stderr
     assert complete(done.stdout)
-    # What fitted the first time was not asked again.
+    # Answers that fitted the first time were not asked for again.
     [summary] = [line for line in said if "answered" in line and "before" in line]
     assert 0 < int(summary.split(" ")[0]) < COUNT
 
 
-def test_a_batch_whose_output_does_not_fit_twice(on_small_disk, questions):
-    """The answers fit, but not beside their sorted copy: nothing is lost."""
+def test_a_batch_without_room_for_the_sorted_copy(on_small_disk, questions):
+    """The answers fit, but not together with their sorted copy."""
     done = on_small_disk(
         """
         mount -o remount,size=400k "$DISK"
@@ -111,7 +115,7 @@ def test_a_batch_whose_output_does_not_fit_twice(on_small_disk, questions):
     assert complete(done.stdout)
 
 
-def test_an_evaluation_outlives_a_full_disk(on_small_disk):
+def test_an_evaluation_survives_a_full_disk(on_small_disk):
     done = on_small_disk(
         """
         "$PYTHON" -c "$PROGRAM" "$DISK/journals"; echo "code $?"
@@ -125,10 +129,10 @@ def test_an_evaluation_outlives_a_full_disk(on_small_disk):
     assert (first, code, code_again, third) == ("0", "code 0", "code 0", "200")
     assert 0 < int(second) < 200
     [error] = done.stderr.splitlines()
-    assert "cannot be written: No space left on device; the evaluation goes on" in error
+    assert "cannot be written: No space left on device; the evaluation continues" in error
 
 
-def test_an_evaluation_in_a_read_only_cache(on_small_disk):
+def test_an_evaluation_survives_a_read_only_cache(on_small_disk):
     done = on_small_disk(
         """
         mkdir "$DISK/journals"; mount -o remount,ro "$DISK"
@@ -137,13 +141,13 @@ def test_an_evaluation_in_a_read_only_cache(on_small_disk):
         PROGRAM=JOURNAL,
     )
     assert done.stdout.splitlines() == ["0", "code 0"]
-    assert "Read-only file system; the evaluation goes on" in done.stderr
+    assert "Read-only file system; the evaluation continues" in done.stderr
 
 
 PREPARE = '"$PYTHON" -m sfllava_plugin.cli prepare sf-llava-tiny; echo "code $?"\n'
 
 
-def test_a_model_is_not_half_prepared_on_a_full_disk(on_small_disk):
+def test_a_full_disk_leaves_no_half_prepared_model(on_small_disk):
     done = on_small_disk(
         f"""
         export SFLLAVA_CACHE="$DISK"; mount -o remount,size=8k "$DISK"
@@ -160,7 +164,7 @@ def test_a_model_is_not_half_prepared_on_a_full_disk(on_small_disk):
     assert directory.split("/")[-1].startswith("sf-llava-tiny-")
 
 
-def test_a_read_only_cache_with_the_model_in_it_is_enough(on_small_disk):
+def test_a_model_in_a_read_only_cache_can_be_used(on_small_disk):
     done = on_small_disk(
         f"""
         export SFLLAVA_CACHE="$DISK"; mount -o remount,size=10m "$DISK"
@@ -178,9 +182,9 @@ def test_a_read_only_cache_with_the_model_in_it_is_enough(on_small_disk):
     assert "Read-only file system; name another folder with SFLLAVA_CACHE" in error
 
 
-def test_a_home_that_does_not_exist():
+def test_a_missing_home():
     variables = {k: v for k, v in os.environ.items() if k not in ("SFLLAVA_CACHE", "XDG_CACHE_HOME", "HF_HOME")}
-    # Under /proc nobody can make it, not even root.
+    # Not even root can create it under /proc.
     call = [sys.executable, "-m", "sfllava_plugin.cli", "prepare", "sf-llava-tiny"]
     done = subprocess.run(call, env=variables | {"HOME": "/proc/nobody"}, capture_output=True, text=True)
     assert done.returncode == 2
@@ -189,7 +193,7 @@ def test_a_home_that_does_not_exist():
     assert error.endswith("name another folder with SFLLAVA_CACHE")
 
 
-def test_two_batches_at_once_do_not_mix(questions, tmp_path):
+def test_two_batches_with_one_output_do_not_mix(questions, tmp_path):
     out = tmp_path / "out.jsonl"
     call = [sys.executable, "-c", BATCH, questions, out]
     first = subprocess.Popen([*call, "0.02"], stderr=subprocess.PIPE, text=True)
@@ -204,8 +208,8 @@ def test_two_batches_at_once_do_not_mix(questions, tmp_path):
     assert complete(out.read_text())
 
 
-def test_many_batches_at_once_end_with_one_answer_each(questions, tmp_path):
-    """Whoever comes when, the file is whole and nothing else is left."""
+def test_many_batches_with_one_output_leave_one_whole_file(questions, tmp_path):
+    """Whichever comes first, the file is whole and no other is left."""
     out = tmp_path / "out.jsonl"
     call = [sys.executable, "-c", BATCH, questions, out, "0.001"]
     running = [subprocess.Popen(call, stderr=subprocess.DEVNULL) for _ in range(6)]
@@ -216,7 +220,7 @@ def test_many_batches_at_once_end_with_one_answer_each(questions, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "."])
-def test_an_output_that_is_no_file(questions, place):
+def test_an_output_that_is_not_a_file(questions, place):
     done = subprocess.run([sys.executable, "-c", BATCH, questions, place, "0"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "is not a file; give a file, or - for standard output" in done.stderr

@@ -1,4 +1,4 @@
-"""`sfllava batch` killed at twenty random moments: in the end every question is answered once."""
+"""`sfllava batch`, killed at twenty random moments, answers every question once."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from sfllava_plugin.shapes import clips
 
 SFLLAVA = Path(sys.executable).with_name("sfllava")
 KILLS = 20
-#: Far more than are answered between two kills.
+#: Far more clips than can be answered between two kills.
 CLIPS = range(300, 500)
 
 
@@ -40,12 +40,12 @@ def test_twenty_kills(folder, tmp_path, command_environment):
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.4))
         else:
-            # While it reads the questions, prepares the model, starts the engine.
+            # While it reads the questions, prepares the model or starts the engine.
             time.sleep(rng.uniform(0, 10))
         process.send_signal(rng.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
         process.communicate()
         with_answers += part.exists() and part.stat().st_size > before
-        assert not out.exists(), "it finished before the last kill: ask more"
+        assert not out.exists(), "it finished before the last kill: add clips"
     assert with_answers >= KILLS / 2
 
     done = subprocess.run(command(folder, out), env=command_environment, capture_output=True, text=True)

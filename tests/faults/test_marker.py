@@ -1,6 +1,6 @@
-"""The token of the video marker in requests of every kind: refused or answered, and the engine lives on.
+"""The video marker's token in every kind of request.
 
-In the original layout the weights have no row for it.
+Each is refused or answered, and the engine survives. Checkpoints in the original format have no embedding for it.
 """
 
 import functools
@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from examples.random_checkpoint import SMALL, write_checkpoint
-from sfllava_plugin.checkpoints import prepare
+from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 from tests.serving import data_url, serve
 
@@ -62,13 +62,13 @@ def server(request, tmp_path_factory, bikes):
 
 @pytest.fixture(scope="module")
 def usual(server):
-    """The answer of an engine that has seen nothing bad."""
+    """The answer before any bad request."""
     return answered(server.chat())
 
 
 @pytest.fixture
 def alive(server, usual):
-    """Afterwards, the next good question is answered as ever."""
+    """Check afterwards that a good question gets its usual answer."""
     yield
     assert answered(server.chat()) == usual
 
@@ -82,7 +82,7 @@ def only(server):
     return {"allowed_token_ids": [server.marker]}
 
 
-#: Settings of a request, from the server's ids.
+#: Settings of a request.
 SETTINGS = {
     "nothing": lambda server: {},
     "prompt log-probabilities": lambda server: {"prompt_logprobs": 1},
@@ -98,7 +98,7 @@ SETTINGS = {
     "the marker alone, warm": lambda server: only(server) | {"temperature": 0.5, "seed": 0},
     "the marker alone, penalised": lambda server: only(server) | {"repetition_penalty": 2.0, "presence_penalty": 2.0},
     "the marker as a bad word": lambda server: {"bad_words": ["<image>"]},
-    "the marker as an end": lambda server: {"stop_token_ids": [server.marker]},
+    "the marker as a stop token": lambda server: {"stop_token_ids": [server.marker]},
 }
 
 
@@ -108,7 +108,7 @@ def test_a_video_with(server, case):
     answered(server.chat(**SETTINGS[case](server)))
 
 
-def test_probabilities_of_a_prompt_with_a_video(server):
+def test_prompt_probabilities_with_a_video(server):
     response = server.chat(prompt_logprobs=1)
     answered(response)
     found = response.json()["prompt_logprobs"]
@@ -118,7 +118,7 @@ def test_probabilities_of_a_prompt_with_a_video(server):
 
 
 @pytest.mark.usefixtures("alive")
-def test_the_marker_is_given_where_nothing_else_is_allowed(server):
+def test_the_marker_is_generated_if_nothing_else_is_allowed(server):
     assert answered(server.chat(**only(server))) == [server.marker] * 4
 
 
@@ -145,7 +145,7 @@ def test_a_prompt_of(server, case):
 @pytest.mark.usefixtures("alive")
 @pytest.mark.parametrize("beyond", [-1, "vocabulary", 10**6, 2**31, 2**63])
 @pytest.mark.parametrize("settings", [{}, {"prompt_logprobs": 1}, {"repetition_penalty": 1.3}], ids=str)
-def test_ids_beyond_the_vocabulary_are_the_clients_error(server, beyond, settings):
+def test_ids_outside_the_vocabulary_are_a_client_error(server, beyond, settings):
     token = server.vocab_size if beyond == "vocabulary" else beyond
     response = server.complete([1, 100, token], **settings)
     assert 400 <= response.status_code < 500, response.text
@@ -160,6 +160,6 @@ def test_ids_beyond_the_vocabulary_are_the_clients_error(server, beyond, setting
     ],
     ids=["allowed", "bias"],
 )
-def test_settings_beyond_the_vocabulary_are_the_clients_error(server, settings):
+def test_settings_outside_the_vocabulary_are_a_client_error(server, settings):
     response = server.chat(**settings(server.vocab_size))
     assert 400 <= response.status_code < 500, response.text

@@ -1,4 +1,4 @@
-"""Properties that hold whatever is put in: frames, tokens, notations, questions, journals and registries."""
+"""Properties that hold for every input: frames, tokens, notations, questions, journals, registries."""
 
 import io
 import json
@@ -13,15 +13,18 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sfllava_plugin import pathways, pooling, registry
-from sfllava_plugin.batch import BatchError, Row, dump, read_rows
+from sfllava_plugin import registry
+from sfllava_plugin.batch.files import BatchError, Row, dump, read_rows
+from sfllava_plugin.batch.results import Results, keys_of
 from sfllava_plugin.evaluation.journal import Journal
-from sfllava_plugin.frames import VideoError, sample_indices
 from sfllava_plugin.limits import DEFAULTS
-from sfllava_plugin.pathways import POOLS, TEMPORAL_POOLS, Fast, PathwayError, Single, Slow, SlowFast
 from sfllava_plugin.registry import RegistryError
-from sfllava_plugin.resize import resize_frames
-from sfllava_plugin.results import Results, keys_of
+from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.layout import Fast, Single, Slow, SlowFast, parse, video_tokens
+from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.resize import resize_frames
+from sfllava_plugin.video.sampling import sample_indices
 from tests.engine.support import model_of
 
 anything = st.recursive(
@@ -32,7 +35,7 @@ anything = st.recursive(
 
 
 def pathways_of(grid, slow_frames=60):
-    """Every pathway for a tower of ``grid`` x ``grid`` patches, and some that do not fit it."""
+    """Generate pathways for ``grid`` x ``grid`` patches, and some too large."""
     slow_fast = st.builds(
         SlowFast,
         st.builds(Slow, st.integers(1, slow_frames), st.sampled_from(POOLS)),
@@ -55,7 +58,7 @@ def test_sampled_frames_are_the_middles_of_equal_parts(total, wanted):
     assert len(found) == parts
     assert all(type(index) is int and 0 <= index < total for index in found)
     assert found == sorted(found)
-    # Rounding three times moves a middle by at most one frame.
+    # Three roundings move a middle by at most one frame.
     assert all(abs(index - (2 * i + 1) * (total - 1) / (2 * parts)) <= 1 for i, index in enumerate(found))
 
 
@@ -65,7 +68,7 @@ def test_sampled_frames_are_the_middles_of_equal_parts(total, wanted):
     ),
     side=st.integers(1, 30),
 )
-def test_frames_of_every_size_become_squares_as_pil_makes_them(sizes, side):
+def test_frames_of_any_size_are_resized_as_by_pil(sizes, side):
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (h, w, c) if c else (h, w), dtype=np.uint8) for h, w, c in sizes]
     squares = resize_frames(frames, side)
@@ -76,7 +79,7 @@ def test_frames_of_every_size_become_squares_as_pil_makes_them(sizes, side):
 
 
 @given(shape=st.lists(st.integers(0, 5), min_size=1, max_size=5), kind=st.sampled_from(["u1", "i4", "f4", "b1", "O"]))
-def test_what_is_no_frames_is_refused_as_such(shape, kind):
+def test_arrays_that_are_not_frames_are_refused(shape, kind):
     try:
         frames = resize_frames(np.zeros(shape, kind), 4)
     except VideoError as error:
@@ -90,33 +93,33 @@ def test_what_is_no_frames_is_refused_as_such(shape, kind):
 
 @given(frames=st.integers(1, DEFAULTS.frames), grid=st.integers(1, 32), choice=st.data())
 @settings(max_examples=400)
-def test_as_many_tokens_as_were_counted(frames, grid, choice):
+def test_the_number_of_tokens_is_the_one_counted(frames, grid, choice):
     pathway = choice.draw(pathways_of(grid, slow_frames=2 * frames))
     try:
-        pathways.check(pathway, grid)
+        pathway.check(Grid(rows=grid, columns=grid))
     except PathwayError:
         assume(False)
     features = torch.arange(frames * grid * grid, dtype=torch.float32).view(frames, grid * grid, 1)
-    tokens = pooling.video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
-    assert tokens.shape == (pathways.token_count(frames, pathway, grid), 2)
+    tokens = video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
+    assert tokens.shape == (pathway.count(frames, Grid(rows=grid, columns=grid)), 2)
     assert tokens.isfinite().all()
 
 
 @given(pathway=every_pathway, frames=st.lists(st.integers(1, 16), min_size=1, max_size=2))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
-    """The model's own processor and module, for every pathway and number of frames that the model takes."""
+    """For every pathway and number of frames, in the model itself."""
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
-    from sfllava_plugin.engine.settings import VideoSettings
+    from sfllava_plugin.checkpoints.video_config import VideoConfig
 
     model_config, model = tiny.engine.llm_engine.model_config, model_of(tiny)
-    config, before = model_config.hf_config, model_config.hf_config.slowfast_pathways
-    config.slowfast_pathways = str(pathway)
+    config, before = model_config.hf_config, model_config.hf_config.sfllava
+    config.sfllava = before | {"pathways": str(pathway)}
     try:
-        model_settings = model.settings
-        model.settings = VideoSettings.read(config)
+        video_config = model.video_config
+        model.video_config = VideoConfig.read(config, model_config.model)
         processor = MULTIMODAL_REGISTRY.create_processor(model_config)
         videos = [np.full((count, 48, 48, 3), count, np.uint8) for count in frames]
         data = processor.info.parse_mm_data({"video": videos}, validate=False)
@@ -126,7 +129,7 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
     except PathwayError:
         assume(False)
     finally:
-        config.slowfast_pathways, model.settings = before, model_settings
+        config.sfllava, model.video_config = before, video_config
     placeholders = [place.length for place in applied["mm_placeholders"]["video"]]
     assert placeholders == [len(tokens) for tokens in embeddings]
     assert len(applied["prompt_token_ids"]) == 2 + sum(placeholders)
@@ -136,20 +139,20 @@ def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
 
 
 @given(pathway=every_pathway)
-def test_a_pathway_is_read_as_it_is_written(pathway):
-    assert pathways.parse(str(pathway)) == pathway
+def test_a_pathway_survives_its_notation(pathway):
+    assert parse(str(pathway)) == pathway
 
 
 @given(value=st.from_regex(r"slowfast-slow_\d+frms_\w*-fast_\d*x\d*", fullmatch=True) | anything)
 @example("slowfast-slow_" + "9" * 5000 + "frms_concat-fast_4x4")
 @settings(max_examples=300)
-def test_no_notation_is_more_than_a_pathway_or_an_error(value):
+def test_every_value_is_a_notation_or_an_error(value):
     try:
-        found = pathways.parse(value)
+        found = parse(value)
     except PathwayError as error:
         assert str(error)
     else:
-        assert pathways.parse(str(found)) == found
+        assert parse(str(found)) == found
 
 
 # -- files of questions -------------------------------------------------------------------------
@@ -171,7 +174,7 @@ def read(text):
 
 @given(asked=st.lists(rows, max_size=6, unique_by=lambda row: (type(row["id"]), row["id"])))
 @settings(max_examples=200)
-def test_every_question_comes_back_as_it_was_asked(asked):
+def test_every_question_is_read_as_written(asked):
     assume(len({row["id"] for row in asked}) == len(asked))
     found = read("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in asked))
     assert [(row.id, row.question, list(row.options)) for row in found] == [
@@ -184,7 +187,7 @@ lines = st.text() | anything.map(json.dumps) | rows.map(json.dumps) | st.just("[
 
 @given(text=st.lists(lines, max_size=5).map("\n".join))
 @settings(max_examples=300)
-def test_a_line_that_is_no_question_is_named(text):
+def test_a_malformed_line_is_named(text):
     try:
         found = read(text)
     except BatchError as error:
@@ -205,8 +208,11 @@ def folder(tmp_path_factory):
     cut=st.integers(0, 40),
 )
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_a_crash_leaves_is_gone_on_from(folder, whole, junk, cut):
-    """OUT.part is whole lines, and behind them anything: the end is every question answered once, in order."""
+def test_a_batch_continues_from_whatever_a_crash_leaves(folder, whole, junk, cut):
+    """In the end every question is answered once, in order.
+
+    OUT.part holds whole lines, then anything.
+    """
     place = folder()
     asked = [Row(id=number, video="v", question="?") for number in range(6)]
     keys = keys_of(asked, {})
@@ -220,7 +226,7 @@ def test_whatever_a_crash_leaves_is_gone_on_from(folder, whole, junk, cut):
                 results.add({"id": row.id, "text": "new"})
             results.finish()
     except BatchError:
-        # Without one whole line, nothing says that it is ours.
+        # Without one whole line, the file may not be ours.
         assert b"\n" not in left
         assert (place / "out.part").read_bytes() == left + junk
         return
@@ -231,7 +237,7 @@ def test_whatever_a_crash_leaves_is_gone_on_from(folder, whole, junk, cut):
 
 @given(junk=st.binary(max_size=200))
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_a_crash_leaves_in_a_journal_is_gone_on_from(folder, junk):
+def test_a_journal_continues_from_whatever_a_crash_leaves(folder, junk):
     place = folder()
     journal = Journal(place, {"a": "run"})
     journal.add("before", {"text": "a"})
@@ -269,7 +275,7 @@ documents = st.fixed_dictionaries({}, optional={"models": entries | anything, "l
 @example('limits: {"a\\nb": 1}')
 @example("!!python/object/apply:os.system [true]")
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_registry_is_read_or_refused_by_name_and_line(folder, text):
+def test_a_registry_is_read_or_refused_in_one_line(folder, text):
     path = folder() / "own.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
     with pytest.MonkeyPatch.context() as patch:

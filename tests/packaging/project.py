@@ -1,4 +1,4 @@
-"""What pyproject.toml asks for and what the lock holds: the releases that the tests run with."""
+"""Requirements of pyproject.toml, and the lock that tests run with."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT
 
 
 def pins(text: str) -> dict[str, Version]:
-    """The releases in a list of pins. vLLM's builds for CPU and GPU are one vLLM."""
+    """Parse a list of pins; vLLM's CPU and GPU builds are one."""
     lines = [line.partition(" ")[0].split("==") for line in text.splitlines() if "==" in line]
     return {name.removesuffix("-cpu"): Version(version) for name, version in lines}
 

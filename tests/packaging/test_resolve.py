@@ -1,4 +1,7 @@
-"""What an installer chooses for every extra on every Python, without installing it: no release but the tested ones."""
+"""Every extra resolves to tested releases, on every Python.
+
+Nothing is installed.
+"""
 
 import subprocess
 import sys
@@ -13,15 +16,15 @@ from tests.packaging.project import DEPENDENCIES, LOCK, PYTHONS, ROOT, TESTED, p
 pytestmark = pytest.mark.network
 
 ON_GPU = ["cuda", "cuda,eval", "cuda,eval,ray"]
-ON_CPU = ["cpu", "cpu,eval", "cpu,eval,ray", "cpu,eval,ray,dev"]
+ON_CPU = ["cpu", "cpu,eval", "cpu,eval,ray", "cpu,eval,ray,dev,docs"]
 # These change results or interfaces from one minor release to the next.
 CLOSELY = {"vllm", "torch", "transformers", "lmms-eval"}
 DIRECT = {canonicalize_name(requirement.name) for requirement in DEPENDENCIES} | {"vllm", "lmms-eval", "ray"}
 
 
 def resolve(python: str, extras: str, *options: str) -> str:
-    """The pins that uv chooses on Linux."""
-    # The CPU build of torch is not on PyPI: the overrides name its release.
+    """Resolve extras with uv, for Linux."""
+    # The CPU build of torch is not on PyPI, so the overrides pin torch's release.
     options += ("--override", "requirements/overrides.txt") if "cpu" in extras else ()
     command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet", "--no-header"]
     command += ["--no-annotate", "--python-version", python, "--python-platform", "x86_64-manylinux_2_28", *options]
@@ -33,7 +36,7 @@ def resolve(python: str, extras: str, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def resolved():
-    """All that is resolved here, some at a time: most of it is waiting for the index."""
+    """All resolutions, several at a time, as the index is slow."""
     pool = ThreadPoolExecutor(6)
     cases = [(python, extras) for python in PYTHONS for extras in ON_GPU + ON_CPU]
     cases += [(python, ON_CPU[-1], "--constraint", str(LOCK)) for python in PYTHONS]
@@ -42,13 +45,13 @@ def resolved():
 
 
 def series(name: str, version: Version) -> tuple[int, ...]:
-    """The part of a version in which a release has to be that of the tests."""
+    """The part of a version that must match the tested release."""
     return version.release[: 2 if name in CLOSELY else 1]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("extras", ON_GPU + ON_CPU)
-def test_what_is_installed_is_what_is_tested(resolved, python, extras):
+def test_extras_resolve_to_tested_releases(resolved, python, extras):
     chosen = pins(resolved[python, extras].result())
     assert {"vllm", "torch", "transformers", "av"} <= chosen.keys()
     assert ("eval" in extras) == ("lmms-eval" in chosen)
@@ -57,5 +60,5 @@ def test_what_is_installed_is_what_is_tested(resolved, python, extras):
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_the_lock_is_whole_for_every_python(resolved, python):
+def test_the_lock_is_complete_for_every_python(resolved, python):
     assert resolved[python, ON_CPU[-1], "--constraint", str(LOCK)].result() == LOCK.read_text()

@@ -1,4 +1,4 @@
-"""A built wheel works where the source is not: it holds the registry, the small model, tasks and templates."""
+"""A built wheel works without the source, and contains every file."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.network
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, made from the source distribution as an index would hand it out, and unpacked."""
+    """The unpacked wheel, built from the source distribution as an installer would."""
     built = tmp_path_factory.mktemp("built")
     subprocess.run([sys.executable, "-m", "uv", "build", "--quiet", "-o", built], cwd=ROOT, check=True, timeout=300)
     (file,) = built.glob("*.whl")
@@ -22,11 +22,12 @@ def wheel(tmp_path_factory):
     return built / "unpacked"
 
 
-def test_the_wheel_holds_what_git_holds(wheel):
+def test_the_wheel_contains_every_tracked_file(wheel):
     listed = ["git", "ls-files", "sfllava_plugin", "models", "registry.yaml"]
     tracked = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     inside = [name if name.startswith("sfllava_plugin/") else f"sfllava_plugin/{name}" for name in tracked]
     assert len(inside) > 50
+    assert "sfllava_plugin/py.typed" in inside
     assert [name for name in inside if not (wheel / name).is_file()] == []
 
 

@@ -1,14 +1,13 @@
-"""The paper's benchmarks that lmms-eval does not have, from the files of their public releases.
+"""The paper's benchmarks that lmms-eval lacks, from their public releases.
 
-They are looked for in the folder that SFLLAVA_DATA names, or in lmms-eval's own (HF_HOME):
+The files belong in the folder named by SFLLAVA_DATA, or else in lmms-eval's own (HF_HOME):
 
     msvd_qa/        test_qa.json, youtube_mapping.txt    YouTubeClips/<name>.avi
     msrvtt_qa/      test_qa.json                         videos/video<number>.mp4
     tgif_frameqa/   Test_frameqa_question.csv            gifs/<name>.gif
     intentqa/       test.csv                             videos/<number>.mp4
 
-Videos may have another ending, or stand in subfolders. Open-ended answers are judged as stock activitynetqa has them
-judged.
+Videos may have another extension, or be in subfolders. Open-ended answers are judged as in stock activitynetqa.
 """
 
 import csv
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import datasets
 
-from sfllava_plugin.choices import read_choice
+from sfllava_plugin.prompts.choices import read_choice
 
 _VIDEO_ENDINGS = {".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"}
 _LETTERS = "ABCDE"
@@ -27,7 +26,7 @@ _NO_VERDICT = ["no", 0]
 
 
 def msvd_qa(release: datasets.Dataset) -> datasets.Dataset:
-    """xudejing/video-question-answering: questions by number, videos by the name that the mapping has for it."""
+    """xudejing/video-question-answering: videos by number, which a mapping file turns into names."""
     names = {}
     for line in _read("msvd_qa", "youtube_mapping.txt").splitlines():
         name, number = line.split()
@@ -42,7 +41,7 @@ def msvd_qa(release: datasets.Dataset) -> datasets.Dataset:
 
 
 def msrvtt_qa(release: datasets.Dataset) -> datasets.Dataset:
-    """xudejing/video-question-answering: questions by number, videos called video<number>."""
+    """xudejing/video-question-answering: videos by number, in files named video<number>."""
     return _open_ended(
         "msrvtt_qa",
         (
@@ -53,13 +52,13 @@ def msrvtt_qa(release: datasets.Dataset) -> datasets.Dataset:
 
 
 def tgif_frameqa(release: datasets.Dataset) -> datasets.Dataset:
-    """YunseokJANG/tgif-qa: a table with tabs, in spite of its name."""
+    """YunseokJANG/tgif-qa: a .csv file, but separated by tabs."""
     table = csv.DictReader(_read("tgif_frameqa", "Test_frameqa_question.csv").splitlines(), delimiter="\t")
     return _open_ended("tgif_frameqa", ((row["gif_name"], row["question"], row["answer"]) for row in table))
 
 
 def intentqa(release: datasets.Dataset) -> datasets.Dataset:
-    """JoseponLee/IntentQA: a row has five options, a0 to a4, and the number of the right one."""
+    """JoseponLee/IntentQA: five options, a0 to a4, and the correct one's number."""
     table = csv.DictReader(_read("intentqa", "test.csv").splitlines())
     return datasets.Dataset.from_list(
         [
@@ -79,12 +78,12 @@ def intentqa(release: datasets.Dataset) -> datasets.Dataset:
 
 def doc_to_visual(doc: dict) -> list[str]:
     videos = _videos(doc["release"])
-    # A missing one is named by the failure to read it.
+    # The path of a missing video still appears in the error.
     return [videos.get(doc["video"]) or str(_folder(doc["release"]) / doc["video"])]
 
 
 def doc_to_text(doc: dict) -> str:
-    """What a model that has no prompts of its own is sent."""
+    """The prompt for models other than ours."""
     if "a0" not in doc:
         return doc["question"]
     lines = [f"{letter}. {doc[f'a{number}']}" for number, letter in enumerate(_LETTERS)]
@@ -92,16 +91,19 @@ def doc_to_text(doc: dict) -> str:
 
 
 def by_letter(doc: dict, results: list[str]) -> dict[str, float]:
-    """1.0 where the reply names the right option."""
+    """Score 1.0 if the reply names the correct option."""
     options = [doc[f"a{number}"] for number in range(5)]
     return {"accuracy": float(read_choice(results[0], options) == doc["answer"])}
 
 
 def judged(doc: dict, results: list[str]) -> dict[str, dict]:
-    """The judge's yes or no and its 0 to 5, by stock activitynetqa's request and reading of the reply."""
+    """The judge's verdict (yes or no) and score (0 to 5).
+
+    Requested and parsed as in stock activitynetqa.
+    """
     judge = _judge()
     review, _ = judge.get_eval(doc["question"], doc["answer"], results[0], 64)
-    # Its reading gives nothing for a reply that cannot be read.
+    # parse_score returns None for a reply it cannot parse.
     verdict, score_ = (judge.parse_score(review) if review else None) or _NO_VERDICT
     entry = {"Correctness": verdict, "score": score_, "pred": results[0]} | {
         key: doc[key] for key in ("id", "question", "answer")
@@ -110,7 +112,7 @@ def judged(doc: dict, results: list[str]) -> dict[str, dict]:
 
 
 def accuracy(results: list[dict], args=None) -> float:
-    """Per cent of the answers that the judge calls right."""
+    """Percentage of answers that the judge calls correct."""
     return _judge().activitynetqa_aggregate_accuracy(results, args)
 
 
@@ -120,7 +122,7 @@ def score(results: list[dict], args=None) -> float:
 
 
 def _judge():
-    # It reads the variable when it is imported.
+    # The import reads the variable.
     os.environ.setdefault("HF_HOME", str(_data()))
     from lmms_eval.tasks.activitynetqa import utils
 
@@ -134,7 +136,7 @@ def _open_ended(release: str, rows) -> datasets.Dataset:
                 "id": str(number),
                 "release": release,
                 "video": video,
-                # As the releases have them: with a blank before the question mark, or without one.
+                # Releases differ: a space before the question mark, or no question mark at all.
                 "question": f"{question.strip().rstrip('?').strip()}?",
                 "answer": answer,
             }
@@ -158,12 +160,13 @@ def _read(release: str, name: str) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise FileNotFoundError(
-            f"{path} cannot be read: get it from the release of {release}, and name the folder above with SFLLAVA_DATA"
+            f"{path} cannot be read: download it from the release of {release}, and set SFLLAVA_DATA to the folder "
+            f"that contains {release}/"
         ) from error
 
 
 @cache
 def _videos(release: str) -> dict[str, str]:
-    """The videos under a release's folder by name."""
+    """Paths of the videos in a release's folder, by name without extension."""
     found = sorted(path for path in _folder(release).rglob("*") if path.suffix.lower() in _VIDEO_ENDINGS)
     return {path.stem: str(path) for path in found}

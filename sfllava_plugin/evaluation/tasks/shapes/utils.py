@@ -1,20 +1,20 @@
-"""The task `sfllava_shapes`: questions on generated clips. The clips are written on first use."""
+"""The task `sfllava_shapes`, on clips generated on first use."""
 
 import datasets
 
-from sfllava_plugin.checkpoints import cache_folder
-from sfllava_plugin.choices import read_choice
+from sfllava_plugin.checkpoints.prepare import cache_folder
+from sfllava_plugin.prompts.choices import read_choice
 from sfllava_plugin.shapes.clips import clip, edition, write_clip
 from sfllava_plugin.shapes.scenes import random_scene
 
 
 def open_ended(seeds: datasets.Dataset) -> datasets.Dataset:
-    """One row for each open-ended question on the clips of ``seeds``."""
+    """One document for each open-ended question about the clips of ``seeds``."""
     return _rows(seeds, lambda made: made.open_ended)
 
 
 def multiple_choice(seeds: datasets.Dataset) -> datasets.Dataset:
-    """One row for each question that has options."""
+    """One document for each multiple-choice question about the clips of ``seeds``."""
     return _rows(seeds, lambda made: made.multiple_choice)
 
 
@@ -26,7 +26,7 @@ def doc_to_visual(doc: dict) -> list[str]:
 
 
 def doc_to_text(doc: dict) -> str:
-    """What a model that has no prompts of its own is sent."""
+    """The prompt for models other than ours."""
     if not doc["options"]:
         return f"{doc['question']} Answer in one word."
     lines = (f"({letter}) {option}" for letter, option in zip("ABCDE", doc["options"], strict=False))
@@ -34,7 +34,7 @@ def doc_to_text(doc: dict) -> str:
 
 
 def process_results(doc: dict, results: list[str]) -> dict[str, float]:
-    """1.0 or 0.0 as the whole and as the question's kind."""
+    """Score 1.0 or 0.0, as the total and as the question's kind."""
     reply = results[0].strip()
     if doc["options"]:
         right = read_choice(reply, doc["options"]) == doc["answer"]

@@ -1,0 +1,1 @@
+"""Files of questions and answers, and the command; engines are passed in."""

@@ -1,0 +1,71 @@
+"""The families of checkpoints, and how config.json tells them apart.
+
+Their members share architectures, model types and names of weights, and differ in what happens to the patches of a
+video. Read as another family they would load, and answer wrongly: what is not known exactly is refused by name.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from sfllava_plugin.checkpoints.families.family import Family
+from sfllava_plugin.checkpoints.families.llava_next import LlavaNext
+from sfllava_plugin.checkpoints.families.relatives import RELATIVES, Relative
+from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
+from sfllava_plugin.checkpoints.prepared import CheckpointError
+
+#: Every supported family, in the order in which config.json is tried.
+FAMILIES: tuple[Family, ...] = (LlavaNext(),)
+
+
+def find(folder: Path, asked: Format | None = None) -> tuple[Family, Format]:
+    """Find the family and the format of a checkpoint from its config.json.
+
+    Args:
+        folder: the checkpoint.
+        asked: the format that the registry names, if any.
+
+    Raises:
+        CheckpointError: it belongs to no supported family, or has another format.
+    """
+    config = read_json(folder / "config.json")
+    if reason := refusal(config):
+        raise CheckpointError(f"{folder}: {reason}")
+    family, found = next((family, found) for family in FAMILIES if (found := family.format_of(config)))
+    if asked and asked != found:
+        raise CheckpointError(f"{folder}: format {asked} was asked for, config.json is in format {found}")
+    return family, found
+
+
+def refusal(config: dict[str, Any]) -> str | None:
+    """Say why no family takes this config.json, and what to use instead; None if one does."""
+    found = architecture(config)
+    for relative in RELATIVES:
+        if re.fullmatch(relative.architecture, found):
+            return _is_relative(relative, found)
+    family = next((family for family in FAMILIES if family.format_of(config)), None)
+    if family is None:
+        known = ", ".join(name for family in FAMILIES for name in family.architectures)
+        return (
+            f"not a {FAMILIES[0].name} checkpoint: config.json says {found} "
+            f"(model_type {config.get('model_type')!r}); use one of {known}"
+        )
+    for relative in RELATIVES:
+        for key, pattern in relative.fields.items():
+            value = config.get(key)
+            if value is not None and re.fullmatch(pattern, str(value), re.DOTALL):
+                return _is_relative(relative, f"{key} {value!r}")
+    return family.objection(config)
+
+
+def weight_names() -> dict[str, str | None]:
+    """Return all families' rows from the checkpoint's names of weights to vLLM's."""
+    return {pattern: name for family in FAMILIES for pattern, name in family.weight_names.items()}
+
+
+def _is_relative(relative: Relative, evidence: str) -> str:
+    served = f", or serve {relative.served} with vLLM alone" if relative.served else ""
+    return (
+        f"this is {relative.name} (config.json says {evidence}): {relative.why}; "
+        f"use a LLaVA-NeXT 1.6 checkpoint, such as sf-llava-7b's{served}"
+    )

@@ -1,0 +1,92 @@
+"""The key ``sfllava`` of a model directory's config.json: how a model reads videos.
+
+`prepare` writes it, the processor and the model read it. ``--hf-overrides '{"sfllava": {...}}'`` changes parts of it.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from sfllava_plugin import registry
+from sfllava_plugin.checkpoints.formats import read_json
+from sfllava_plugin.tokens.geometry import Geometry
+from sfllava_plugin.tokens.layout import TokenLayout, parse
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+#: Its name in config.json.
+KEY = "sfllava"
+#: Changes with the meaning of a field; directories of another version must be prepared again.
+VERSION = 1
+
+Pathways = Annotated[TokenLayout, BeforeValidator(parse), PlainSerializer(str)]
+
+
+class VideoConfig(BaseModel):
+    """Frames, token layout and geometry of one model.
+
+    Attributes:
+        version: of this form.
+        frames: taken from a video.
+        pathways: its token layout, written in the released notation.
+        geometry: the tower's.
+        trained_vocab_size: rows of the weights' embedding; ids beyond them have no trained row.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    version: Literal[1] = VERSION
+    frames: Annotated[int, Field(strict=True)]
+    pathways: Pathways
+    geometry: Geometry
+    trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
+
+    @classmethod
+    def read(cls, config: "PretrainedConfig", folder: str | os.PathLike) -> "VideoConfig":
+        """Read and check the key of a configuration.
+
+        Args:
+            config: as vLLM gives it. It replaces a mapping as a whole (config/model.py, `_apply_dict_overrides`), so an
+                override of one field leaves the others out.
+            folder: the model directory, for the fields left out.
+
+        Raises:
+            ValueError: it is missing or of another version, a value does not exist, or the layout does not fit.
+        """
+        found = getattr(config, KEY, None)
+        if isinstance(found, dict) and "version" not in found:
+            found = _own(folder) | found
+        if not isinstance(found, dict) or found.get("version") != VERSION:
+            raise ValueError(f"config.json has no {KEY!r} of version {VERSION}: prepare the model again")
+        try:
+            video = cls.model_validate(found)
+        except ValidationError as error:
+            raise ValueError(_first_problem(error)) from error
+        most = registry.load().limits.frames
+        if not 1 <= video.frames <= most:
+            raise ValueError(f"{KEY}.frames must be 1 to {most}, not {video.frames!r}")
+        video.pathways.check(video.geometry)
+        return video
+
+    def tokens(self, frames: int) -> int:
+        """Count the tokens of a video of ``frames`` frames: its placeholders and its embeddings alike."""
+        return self.pathways.count(frames, self.geometry)
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of an image: every patch of it."""
+        return self.geometry.patches
+
+
+def _own(folder: str | os.PathLike) -> dict[str, Any]:
+    """The key as a model directory has it, before any override."""
+    return read_json(Path(folder) / "config.json").get(KEY, {})
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in (KEY, *problem["loc"]))
+    return f"{where}: {problem['msg'].removeprefix('Value error, ')}"

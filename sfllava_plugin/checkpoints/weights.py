@@ -1,0 +1,30 @@
+"""The weights of a checkpoint: its safetensors files, and the shapes in them. No tensor is loaded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from sfllava_plugin.checkpoints.prepared import CheckpointError
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """List the checkpoint's safetensors files and their index, sorted.
+
+    Raises:
+        CheckpointError: there are none; other formats can run code when they are read and are not opened.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"{folder}: no *.safetensors in it; convert the weights to safetensors first")
+    return files + sorted(folder.glob("*.safetensors.index.json"))
+
+
+def tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+    """Yield every tensor's name and its slice, which tells shape and dtype without loading it."""
+    for path in weight_files(folder):
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as weights:
+                for name in weights.keys():  # noqa: SIM118 - not a mapping
+                    yield name, weights.get_slice(name)

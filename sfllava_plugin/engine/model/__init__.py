@@ -1,0 +1,1 @@
+"""The model inside vLLM: processor, tower, projector and language model."""

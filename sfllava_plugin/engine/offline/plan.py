@@ -1,0 +1,107 @@
+"""Turn questions into frames and token ids, for the queue in order.py."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from sfllava_plugin.checkpoints.video_config import VideoConfig
+from sfllava_plugin.engine.offline.order import QueueItem
+from sfllava_plugin.engine.offline.questions import Question
+from sfllava_plugin.engine.offline.sharing import CachedVideo, Prompt
+from sfllava_plugin.limits import Limits
+from sfllava_plugin.provenance import video_identity
+from sfllava_plugin.video.frames import Video
+from sfllava_plugin.video.isolated import read_video
+
+
+@dataclass(frozen=True)
+class IdentifiedVideo:
+    """A video's frames, and its key in vLLM's caches."""
+
+    video: Video
+    identifier: str
+
+
+class QuestionPlanner:
+    """The `Planner` of a runner: decodes videos and writes prompts.
+
+    Args:
+        write: writes the whole prompt of a question, as text.
+        max_characters: longer prompts are refused before they are tokenised, as in the server.
+        frames: the number taken from a video.
+        block_size: tokens in a block of vLLM's prefix cache.
+        marker: the token which stands for a video.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Question], str],
+        tokenizer: PreTrainedTokenizerBase,
+        max_characters: int,
+        video_config: VideoConfig,
+        frames: int,
+        limits: Limits,
+        *,
+        block_size: int,
+        marker: int,
+    ):
+        self._write, self._tokenizer, self._max_characters = write, tokenizer, max_characters
+        self._video_config, self._frames, self._limits = video_config, frames, limits
+        self._block_size, self._marker = block_size, marker
+
+    def read(self, path: str) -> IdentifiedVideo:
+        """Decode a video.
+
+        Raises:
+            VideoError: it cannot be read.
+        """
+        size = self._video_config.geometry.image_size
+        video = read_video(path, num_frames=self._frames, image_size=size, limits=self._limits)
+        return IdentifiedVideo(video, video_identifier(path, self._frames))
+
+    def prompt(self, question: Question) -> Prompt:
+        """Write and tokenise the prompt of a question.
+
+        Raises:
+            ValueError: it has more characters than the context can hold.
+        """
+        text = self._write(question)
+        token_ids = self._tokens(text)
+        if question.continuation is None:
+            return Prompt(text, token_ids, [])
+        # Prompt and continuation are tokenised as one text. The continuation gets the tokens past the prompt's.
+        whole = self._tokens(text + question.continuation)
+        return Prompt(text, whole[: len(token_ids)], whole[len(token_ids) :])
+
+    def prefix(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the tokens up to and including the video."""
+        return prompt.prefix(self._marker)
+
+    def needs_embeddings(self, video: IdentifiedVideo, prompts: Sequence[Prompt]) -> bool:
+        """Tell whether the cached prefix of these prompts ends inside the video."""
+        return self._cached(video).needs_embeddings(prompts)
+
+    def cache_tokens(self, item: QueueItem[Question, Prompt]) -> int:
+        """Bound a question's tokens in the KV cache."""
+        return self._cached(item.video).cache_tokens(item.prompt, item.leads)
+
+    def _cached(self, video: IdentifiedVideo) -> CachedVideo:
+        tokens = self._video_config.tokens(len(video.video.indices))
+        return CachedVideo(self._marker, tokens, self._block_size)
+
+    def _tokens(self, text: str) -> list[int]:
+        if len(text) > self._max_characters:
+            raise ValueError(f"the prompt has {len(text)} characters, the context holds at most {self._max_characters}")
+        return self._tokenizer(text, add_special_tokens=False).input_ids
+
+
+def video_identifier(path: str, num_frames: int) -> str:
+    """Return a video's key in vLLM's caches.
+
+    It holds the path, size, modification time and number of frames.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    return f"{video_identity(path)} {num_frames}"

@@ -1,0 +1,1 @@
+"""Load media for vLLM: connector, video loader, limits and HTTP errors."""

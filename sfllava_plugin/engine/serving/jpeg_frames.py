@@ -1,0 +1,48 @@
+"""Read videos sent as JPEG frames: ``data:video/jpeg;base64,FRAME,FRAME,...``, a format of vLLM's.
+
+vLLM takes the first frames, at full size, all in memory. Here they are treated as any other video: sampled evenly, and
+resized one at a time.
+"""
+
+import binascii
+import io
+from typing import Any
+
+import numpy as np
+import pybase64
+from PIL import Image
+
+from sfllava_plugin.engine.serving.video_loader import LoaderOptions, metadata
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.frames import Video
+from sfllava_plugin.video.resize import resize_frames
+from sfllava_plugin.video.sampling import sample_indices
+
+MEDIA_TYPE = "video/jpeg"
+
+
+def load(data: str, num_frames: int, options: LoaderOptions) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read frames in base64, separated by commas.
+
+    Returns:
+        As `video_loader.load`: frames, uint8 [T, S, S, 3], and their metadata.
+
+    Raises:
+        VideoError: a frame is not a JPEG, or is too large.
+    """
+    parts = data.split(",")
+    indices = sample_indices(len(parts), num_frames)
+    resized = {index: _read(parts[index], index, options) for index in set(indices)}
+    frames = np.concatenate([resized[index] for index in indices])
+    return frames, metadata(Video(frames, tuple(indices), len(parts), 0.0, "images"))
+
+
+def _read(part: str, index: int, options: LoaderOptions) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(pybase64.b64decode(part, validate=True)), formats=["JPEG"]) as image:
+            if image.width * image.height > options.limits.pixels:
+                limit = f"the limit is {options.limits.pixels} pixels"
+                raise VideoError(f"frame {index} has {image.width}x{image.height}, {limit}; give a smaller one")
+            return resize_frames([image], options.image_size)
+    except (OSError, SyntaxError, Image.DecompressionBombError, binascii.Error) as error:
+        raise VideoError(f"frame {index} is not a JPEG in base64; encode each frame as one") from error

@@ -1,0 +1,113 @@
+"""Translate lmms-eval's requests into questions, and answers into scored text."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmms_eval.api.instance import Instance
+
+from sfllava_plugin.engine.offline import Question
+from sfllava_plugin.evaluation.documents import question_and_options, words_around
+from sfllava_plugin.prompts.choices import read_choice
+
+PROMPTS = ("paper", "task")
+#: The released evaluation's limit. A task's own is used if smaller; larger ones are meant for wordier models.
+MAX_NEW_TOKENS = 128
+#: lmms-eval's default for tasks that name no stops.
+_NO_STOPS = ["\n\n"]
+_PADDING = "__padding_only__"
+
+#: lmms-eval's `task_dict`: task name -> split -> documents.
+TaskDict = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The way requests become questions.
+
+    Attributes:
+        prompt: one of `PROMPTS`; see adapter.py.
+        max_new_tokens: the longest answer in tokens; None leaves it to the task.
+    """
+
+    prompt: str
+    max_new_tokens: int | None
+
+    def question(self, request: Instance, task_dict: TaskDict) -> Question:
+        """Translate a `generate_until` request.
+
+        Raises:
+            ValueError: the task shows something other than one video file.
+            Exception, SystemExit: whatever the task's own code raises.
+        """
+        context, settings, doc_to_visual, doc_id, task, split = request.args
+        doc = task_dict[task][split][doc_id]
+        text, options = self._text_and_options(context, doc_to_visual, doc, task)
+        most = self.max_new_tokens or min(settings.get("max_new_tokens") or MAX_NEW_TOKENS, MAX_NEW_TOKENS)
+        return Question(_video(doc_to_visual, doc), text, options, most, self._prompt_frame)
+
+    def continuation(self, request: Instance, task_dict: TaskDict) -> Question:
+        """Translate a `loglikelihood` request.
+
+        Raises:
+            ValueError: the task shows something other than one video file.
+            Exception, SystemExit: whatever the task's own code raises.
+        """
+        context, continuation, doc_to_visual, doc_id, task, split = request.args
+        doc = task_dict[task][split][doc_id]
+        if callable(continuation):
+            continuation = continuation(doc)
+        # A continuation answers in words: the open-ended wrapper, without the options.
+        text, _ = self._text_and_options(context, doc_to_visual, doc, task)
+        joined = continuation if continuation[:1].isspace() else f" {continuation}"
+        return Question(
+            _video(doc_to_visual, doc), text, prompt_frame=self._prompt_frame or "open_ended", continuation=joined
+        )
+
+    def reply(self, request: Instance, task_dict: TaskDict, text: str) -> str:
+        """Reduce the model's text to the letter or text a task scores."""
+        context, settings, doc_to_visual, doc_id, task, split = request.args
+        _, options = _question_and_options(context, doc_to_visual, task_dict[task][split][doc_id], task)
+        letter = read_choice(text, options) if options else None
+        return letter or _until(text, settings.get("until"))
+
+    def _text_and_options(self, context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
+        # The task's own text already lists the options.
+        if self.prompt == "task":
+            return context, ()
+        return _question_and_options(context, doc_to_visual, doc, task)
+
+    @property
+    def _prompt_frame(self) -> str | None:
+        return "none" if self.prompt == "task" else None
+
+
+def is_padding(request: Instance) -> bool:
+    """Tell requests that only give every process the same number."""
+    return bool((request.metadata or {}).get(_PADDING))
+
+
+def command_of(request: Instance) -> Any:
+    """Parsed arguments of lmms-eval's command; None in a program that calls lmms-eval."""
+    return getattr(getattr(request.args[2], "__self__", None), "args", None)
+
+
+def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
+    settings = getattr(getattr(doc_to_visual, "__self__", None), "lmms_eval_specific_kwargs", None)
+    return question_and_options(task, doc, context, words_around(settings))
+
+
+def _video(doc_to_visual, doc: dict) -> str:
+    visuals = doc_to_visual(doc)
+    if len(visuals) != 1 or not isinstance(visuals[0], str | os.PathLike):
+        raise ValueError("sfllava answers questions about one video file; the task gives something else")
+    return str(visuals[0])
+
+
+def _until(text: str, stops: list[str] | str | None) -> str:
+    """Cut the text at the first stop of the task's own."""
+    stops = [stops] if isinstance(stops, str) else stops or []
+    for stop in stops if stops != _NO_STOPS else ():
+        text = text.split(stop)[0] if stop else text
+    return text

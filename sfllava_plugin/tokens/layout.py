@@ -1,0 +1,156 @@
+"""Token layouts: which tokens of which frames the language model reads.
+
+A layout is data with a notation, ``slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4`` for one. The number of tokens
+follows from the layout, the number of frames and the tower's grid, so the prompt is complete before the tower runs.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.notation import PathwayError
+from sfllava_plugin.tokens.single import Single
+from sfllava_plugin.tokens.slowfast import Fast, Slow, SlowFast
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfllava_plugin.tokens.pooling import Projection
+
+__all__ = [
+    "DEFAULT",
+    "LAYOUTS",
+    "Fast",
+    "Single",
+    "Slow",
+    "SlowFast",
+    "TokenLayout",
+    "expected",
+    "parse",
+    "video_tokens",
+]
+
+Pictures = TypeVar("Pictures")
+
+
+@runtime_checkable
+class TokenLayout(Protocol):
+    """A way from frames to tokens; ``str(layout)`` is its notation.
+
+    Attributes:
+        FORMS: its notation in words, for error messages.
+        extra_weights: the checkpoint's weights it needs besides tower and projector, by name.
+    """
+
+    FORMS: ClassVar[tuple[str, ...]]
+    extra_weights: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def from_notation(cls, text: str) -> "TokenLayout | None":
+        """Read the notation, or return None if it is another layout's.
+
+        Raises:
+            PathwayError: it is this layout's, with a value that does not exist.
+        """
+
+    def check(self, grid: Grid) -> None:
+        """Refuse a tower that this layout is not defined for.
+
+        Raises:
+            PathwayError: naming the layout and the tower's grid.
+        """
+
+    def count(self, frames: int, grid: Grid) -> int:
+        """Count the tokens of a video of ``frames`` frames."""
+
+    def slow_frames(self, frames: int) -> list[int]:
+        """List the positions of frames kept in detail beside a coarser pathway."""
+
+    def compose(self, frames: Pictures) -> Pictures:
+        """Compose the pictures the tower sees: uint8 [T, S, S, 3] -> uint8 [N, S, S, 3]."""
+
+    def tokens(
+        self,
+        chunks: "Iterable[torch.Tensor]",
+        frames: int,
+        grid: Grid,
+        project: "Projection",
+        extra: "Mapping[str, torch.Tensor]",
+    ) -> "torch.Tensor":
+        """Pool the features of a video's pictures into its tokens.
+
+        Args:
+            chunks: features of a few pictures each, in order: [C, patches, D], patches in row-major order. A chunk is
+                let go once it is pooled.
+            frames: frames of the video.
+            grid: the tower's.
+            project: an affine map [..., D] -> [..., E]. It commutes with every average, so layouts apply it after
+                averages and before maxima: the same tokens for less work.
+            extra: the weights named in `extra_weights`.
+
+        Returns:
+            [count(frames, grid), E].
+        """
+
+
+#: Every kind of layout, in the order in which notations are tried.
+LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single)
+
+#: The paper's.
+DEFAULT: TokenLayout = SlowFast(Slow(10, "spatial_1d_max_pool"), Fast(4, 4))
+
+
+def expected() -> str:
+    """Describe what `parse` accepts, for error messages."""
+    first, *others = (form for layout in LAYOUTS for form in layout.FORMS)
+    return f"{first}, or {', '.join(others)}"
+
+
+def parse(value: "str | dict[str, Any] | TokenLayout") -> TokenLayout:
+    """Read a layout from its notation or from a mapping.
+
+    Args:
+        value: a notation of the released program, or
+            ``{"slow": {"frames": 10, "pool": "spatial_1d_max_pool"}, "fast": {"height": 4, "width": 4}}``.
+
+    Raises:
+        PathwayError: naming what was found and what is accepted.
+    """
+    if isinstance(value, LAYOUTS):
+        return value
+    if isinstance(value, str):
+        found = (layout.from_notation(value) for layout in LAYOUTS)
+        if chosen := next(filter(None, found), None):
+            return chosen
+        raise PathwayError(f"unknown pathway {value!r}: use {expected()}")
+    if isinstance(value, dict) and set(value) == {"slow", "fast"}:
+        return SlowFast.from_mapping(value)
+    raise PathwayError(f"unknown pathways {value!r}: use {expected()}, or a mapping of slow and fast")
+
+
+def video_tokens(
+    features: "torch.Tensor",
+    pathways: "str | dict[str, Any] | TokenLayout",
+    project: "Projection | None" = None,
+    *,
+    grid: Grid | None = None,
+    extra: "Mapping[str, torch.Tensor] | None" = None,
+) -> "torch.Tensor":
+    """Pool the features of a video's frames into its tokens (paper, section 3).
+
+    Args:
+        features: [T, patches, D], the patches of each frame in row-major order.
+        pathways: a layout, or what `parse` reads.
+        project: an affine map of the last dimension, [..., D] -> [..., E]; none by default.
+        grid: the patches of a frame; a square by default.
+        extra: weights of the checkpoint that the layout needs, by name.
+
+    Returns:
+        [tokens, E].
+
+    Raises:
+        PathwayError: the layout does not exist, or does not fit the grid.
+    """
+    layout, grid = parse(pathways), grid or Grid.square(features.shape[1])
+    layout.check(grid)
+    return layout.tokens([features], len(features), grid, project or (lambda tokens: tokens), extra or {})

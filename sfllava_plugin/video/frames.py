@@ -1,0 +1,24 @@
+"""The result of reading a video."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Video:
+    """The sampled frames of one video.
+
+    Attributes:
+        frames: uint8 [T, S, S, 3], RGB, C-contiguous.
+        indices: T source frame numbers, rising, with repeats.
+        total_frames: source frames that can be decoded.
+        fps: source frames per second, 0.0 when unknown.
+        decoder: "decord", "pyav" or "images".
+    """
+
+    frames: np.ndarray
+    indices: tuple[int, ...]
+    total_frames: int
+    fps: float
+    decoder: str

@@ -1,0 +1,1 @@
+"""Confined worker processes that decode videos."""

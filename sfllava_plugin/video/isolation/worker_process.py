@@ -1,0 +1,150 @@
+"""Start a worker (worker.py), send it requests, and end it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+
+from sfllava_plugin.video.errors import DecoderFault, DecoderUnavailable
+from sfllava_plugin.video.frames import Video
+from sfllava_plugin.video.isolation.worker import ALL_FILES, NO_FILES
+
+#: Videos per worker. Replacing it then frees what decoders leak.
+_VIDEOS_PER_WORKER = 200
+#: A start takes half a second, but far longer on a busy machine.
+_START_SECONDS = 120
+_SEND_SECONDS = 30
+
+#: Variables that the worker needs to find and run libraries. All others, which may hold keys and tokens, are withheld.
+_VARIABLES = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "LANG", "PYTHONHOME", "PYTHONUTF8"}
+_PREFIXES = ("LC_", "OPENBLAS_", "OMP_", "MKL_", "MALLOC_", "DECORD_")
+
+
+class WorkerDied(Exception):
+    """A worker that died, or whose reply makes no sense."""
+
+
+class WorkerProcess:
+    """A worker and the socket to it.
+
+    Args:
+        all_files: let it read all files that this process may read; otherwise only those of the program.
+
+    Attributes:
+        served: videos sent to it so far.
+        usable: whether it can take another video.
+        gaps: what its sandbox fails to prevent, in words (sandbox.py).
+
+    Raises:
+        DecoderUnavailable: the worker does not start.
+    """
+
+    def __init__(self, all_files: bool):
+        self.all_files, self.served, self.usable = all_files, 0, True
+        try:
+            self._channel, self._process = _start(ALL_FILES if all_files else NO_FILES)
+        except OSError as error:
+            raise DecoderUnavailable(f"cannot start a decoder process: {error.strerror}") from error
+        self._replies = self._channel.makefile("rb")
+        try:
+            reply = self._receive(_START_SECONDS)
+        except (WorkerDied, TimeoutError) as error:
+            self.end()
+            raise DecoderUnavailable("the decoder process did not start; see its error above") from error
+        if "fault" in reply:
+            self.end()
+            message = f"the decoder process did not start: {reply['fault']}; run sfllava check"
+            raise DecoderUnavailable(message, reply["details"])
+        self.gaps: list[str] = reply["gaps"]
+
+    def decode(self, request: dict, file: int | None, seconds: float) -> Video | str:
+        """Return the video, or the reason why it cannot be read.
+
+        Raises:
+            TimeoutError: decoding took longer than ``seconds``.
+            WorkerDied: the worker is gone.
+            DecoderFault: the worker failed, and the video is not to blame.
+        """
+        self.served += 1
+        self.usable = False
+        self._channel.settimeout(_SEND_SECONDS)
+        try:
+            socket.send_fds(self._channel, [json.dumps(request).encode() + b"\n"], [] if file is None else [file])
+        except OSError as error:
+            raise WorkerDied from error
+        reply = self._receive(seconds)
+        if "fault" in reply:
+            message = f"{request['name']} was not decoded because of a fault in the program, not in the video"
+            raise DecoderFault(f"{message}: {reply['fault']}; run sfllava check", reply["details"])
+        result = reply["error"] if "error" in reply else self._receive_video(reply, request)
+        self.usable = self.served < _VIDEOS_PER_WORKER
+        return result
+
+    def _receive(self, seconds: float) -> dict:
+        self._channel.settimeout(seconds)
+        try:
+            return json.loads(self._replies.readline())
+        except TimeoutError:
+            raise
+        except (OSError, ValueError) as error:
+            raise WorkerDied from error
+
+    def _receive_video(self, reply: dict, request: dict) -> Video:
+        size = request["image_size"]
+        if not 1 <= reply["frames"] <= request["num_frames"]:
+            raise WorkerDied
+        frames = np.empty((reply["frames"], size, size, 3), np.uint8)
+        try:
+            # A worker that dies sends fewer bytes than it announced.
+            if self._replies.readinto(frames.data.cast("B")) != frames.nbytes:
+                raise WorkerDied
+        except OSError as error:
+            raise WorkerDied from error
+        return Video(frames, tuple(reply["indices"]), reply["total_frames"], reply["fps"], reply["decoder"])
+
+    def kill(self) -> None:
+        """Kill the worker; a thread that waits for its reply gets WorkerDied."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kill the worker, and wait until it is gone."""
+        self._replies.close()
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+
+    def abandon(self) -> None:
+        """In a forked copy of this process, close the socket only.
+
+        The worker keeps serving the original. Nothing else is closed here: its lock may be held by a thread that the
+        fork did not copy.
+        """
+        if (descriptor := self._channel.detach()) >= 0:
+            os.close(descriptor)
+
+
+def _start(files: str) -> tuple[socket.socket, subprocess.Popen]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            # -P: import nothing from the current folder.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "sfllava_plugin.video.isolation.worker", str(theirs.fileno()), files],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+            )
+        except OSError:
+            ours.close()
+            raise
+    return ours, process
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in _VARIABLES or name.startswith(_PREFIXES)}
+    # The worker must find what this process can import.
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}

@@ -1,0 +1,1 @@
+"""Readers of video files: frames by number, with decord or PyAV."""

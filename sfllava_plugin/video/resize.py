@@ -1,0 +1,100 @@
+"""Resize frames to squares, as the evaluation of SlowFast-LLaVA does."""
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from sfllava_plugin.video.errors import VideoError
+
+# Decoded frames queued for resizing: bounds the memory that 4K video takes.
+_BYTES_QUEUED = 64 * 2**20
+_RESIZE_THREADS = min(4, os.cpu_count() or 1)
+
+
+def resize_frames(frames, image_size: int) -> np.ndarray:
+    """Resize frames to RGB squares with PIL's bicubic filter.
+
+    The aspect ratio is ignored.
+
+    Args:
+        frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3], [H, W, 4] (alpha is
+            dropped) or [H, W], of any size. They are converted to RGB before the resize.
+        image_size: S, the side of the frames in pixels.
+
+    Returns:
+        uint8 [T, S, S, 3]. Frames that are S x S already are unchanged, and an array of this kind is not copied.
+
+    Raises:
+        VideoError: there is no frame, one is not a uint8 image, or S is below 1.
+    """
+    if _is_resized(frames, image_size):
+        return frames
+    for frame in frames:
+        if isinstance(frame, Image.Image):
+            frame.load()  # now: two threads must not load the same image
+    return resize_all(frames, len(frames), image_size, "the frames")
+
+
+def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
+    """Resize frames in threads while the next ones are read.
+
+    PIL releases the GIL.
+
+    Args:
+        frames: `count` frames, or functions that open one and are called in the threads.
+        name: the name used in error messages.
+
+    Raises:
+        VideoError: as `resize_frames`. Errors of the functions pass through.
+    """
+    if count < 1 or image_size < 1:
+        raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
+    resized = np.empty((count, image_size, image_size, 3), np.uint8)
+    queued: deque[tuple[Future, int]] = deque()
+    held = 0
+    with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
+        for position, frame in enumerate(frames):
+            size = getattr(frame, "nbytes", 0)
+            queued.append((pool.submit(_resize_into, resized[position], frame), size))
+            held += size
+            while held > _BYTES_QUEUED:
+                oldest, size = queued.popleft()
+                oldest.result()
+                held -= size
+        for future, _ in queued:
+            future.result()
+    return resized
+
+
+def _is_resized(frames, image_size: int) -> bool:
+    """Return whether torch can take the array without resize or copy."""
+    return (
+        isinstance(frames, np.ndarray)
+        and frames.dtype == np.uint8
+        and len(frames) > 0
+        and frames.shape[1:] == (image_size, image_size, 3)
+        and frames.flags.c_contiguous
+        and frames.flags.writeable
+    )
+
+
+def _resize_into(slot: np.ndarray, frame) -> None:
+    image = frame() if callable(frame) else _to_rgb(frame)
+    side = slot.shape[0]
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
+    slot[...] = np.asarray(image)
+
+
+def _to_rgb(frame) -> Image.Image:
+    if not isinstance(frame, Image.Image):
+        frame = np.asarray(frame)
+        is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))
+        if frame.dtype != np.uint8 or not is_image or frame.size == 0:
+            raise VideoError(f"a frame is {frame.dtype} {list(frame.shape)}; give uint8 [height, width, 3]")
+        frame = Image.fromarray(frame)
+    return frame if frame.mode == "RGB" else frame.convert("RGB")

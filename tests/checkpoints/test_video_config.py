@@ -1,0 +1,73 @@
+"""The key ``sfllava`` of config.json: written, read, and refused where it says what does not exist."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from pydantic import ValidationError
+
+from sfllava_plugin.checkpoints.video_config import VideoConfig
+from sfllava_plugin.tokens.geometry import Geometry
+
+GEOMETRY = Geometry(
+    tower="clip",
+    rows=24,
+    columns=24,
+    image_size=336,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.1, 0.6),
+    feature_layer=-2,
+    class_token=True,
+)
+PAPER = VideoConfig(
+    frames=50,
+    pathways="slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4",
+    geometry=GEOMETRY,
+    trained_vocab_size=32000,
+)
+
+
+def reads(**changes) -> VideoConfig:
+    return VideoConfig.read(SimpleNamespace(sfllava=PAPER.model_dump(mode="json") | changes), "nowhere")
+
+
+def test_what_is_written_is_read():
+    assert reads() == PAPER
+    assert PAPER.tokens(50) == 3680
+    assert PAPER.image_tokens == 576
+
+
+def test_nothing_of_it_can_be_changed():
+    with pytest.raises(ValidationError):
+        PAPER.frames = 7
+    with pytest.raises(ValidationError):
+        GEOMETRY.rows = 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "config.json has no 'sfllava' of version 1: prepare the model again"),
+        ({"frames": 0}, "sfllava.frames must be 1 to 1024, not 0"),
+        ({"frames": "50"}, "sfllava.frames: Input should be a valid integer"),
+        ({"pathways": "medium_pool"}, "sfllava.pathways: unknown pathway 'medium_pool': use slowfast"),
+        ({"pathways": "slowfast-slow_1frms_concat-fast_25x1"}, "the fast grid is finer than the tower's 24x24"),
+        ({"slow": 3}, "sfllava.slow: Extra inputs are not permitted"),
+        ({"geometry": GEOMETRY.model_dump() | {"rows": 0}}, "sfllava.geometry.rows: Input should be greater than"),
+        ({"geometry": GEOMETRY.model_dump() | {"tower": "dinov3"}}, "sfllava.geometry.tower: Input should be 'clip'"),
+    ],
+)
+def test_what_does_not_exist_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        reads(**changes)
+
+
+def test_a_config_of_another_model_is_named():
+    with pytest.raises(ValueError, match=r"config\.json has no 'sfllava'"):
+        VideoConfig.read(SimpleNamespace(), "nowhere")
+
+
+def test_an_override_of_one_field_keeps_the_others(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"sfllava": PAPER.model_dump(mode="json")}))
+    found = VideoConfig.read(SimpleNamespace(sfllava={"frames": 7}), tmp_path)
+    assert found == PAPER.model_copy(update={"frames": 7})

@@ -1,0 +1,1 @@
+"""Bad requests to one server, and failures of its workers."""

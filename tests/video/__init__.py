@@ -1,0 +1,1 @@
+"""Tests of sfllava_plugin.video."""

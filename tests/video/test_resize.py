@@ -1,0 +1,81 @@
+"""Resizing against PIL."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfllava_plugin.video import resize
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.resize import resize_frames
+from tests.videos import noise, pil_squares
+
+
+def test_resize_is_pil_bicubic_and_ignores_the_aspect_ratio():
+    source = noise(5)
+    resized = resize_frames(source, 32)
+    assert resized.shape == (5, 32, 32, 3) and resized.dtype == np.uint8
+    assert resized.flags.c_contiguous
+    np.testing.assert_array_equal(resized, pil_squares(source, 32))
+
+
+def test_squares_of_the_right_size_do_not_change():
+    source = noise(2, 32, 32)
+    np.testing.assert_array_equal(resize_frames(source, 32), source)
+
+
+def test_frames_of_different_kinds_keep_their_order():
+    gray, rgb, rgba = noise(1, channels=1)[0], noise(1)[0], noise(1, channels=4)[0]
+    palette = Image.fromarray(rgb).quantize(8)
+    resized = resize_frames([gray, rgb, rgba, palette, Image.fromarray(rgb)], 20)
+    expected = pil_squares([np.stack([gray] * 3, -1), rgb, rgba[..., :3], np.asarray(palette.convert("RGB")), rgb], 20)
+    np.testing.assert_array_equal(resized, expected)
+
+
+def test_frames_become_rgb_before_the_resize():
+    rgba = Image.fromarray(noise(1, channels=4)[0])
+    late = np.asarray(rgba.resize((20, 20), Image.BICUBIC).convert("RGB"))
+    early = np.asarray(rgba.convert("RGB").resize((20, 20), Image.BICUBIC))
+    assert (late != early).any()
+    np.testing.assert_array_equal(resize_frames([rgba], 20)[0], early)
+
+
+def test_one_lazy_image_many_times(tmp_path):
+    Image.fromarray(noise(1)[0]).save(tmp_path / "a.png")
+    image = Image.open(tmp_path / "a.png")
+    np.testing.assert_array_equal(resize_frames([image] * 20, 20), pil_squares([noise(1)[0]] * 20, 20))
+
+
+def test_a_short_queue_changes_nothing(monkeypatch):
+    monkeypatch.setattr(resize, "_BYTES_QUEUED", 1)
+    np.testing.assert_array_equal(resize_frames(noise(9), 20), pil_squares(noise(9), 20))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), "uint8"),
+        (np.zeros((2, 3, 8, 8), np.uint8), "height, width, 3"),
+        (np.zeros((2, 0, 8, 3), np.uint8), "height, width, 3"),
+        ([], "1 or more"),
+    ],
+)
+def test_other_arrays_are_refused(wrong, message):
+    with pytest.raises(VideoError, match=message):
+        resize_frames(wrong, 8)
+
+
+def test_a_size_of_zero_is_refused():
+    with pytest.raises(VideoError, match="1 or more"):
+        resize_frames(noise(1), 0)
+
+
+def test_an_array_of_the_right_squares_is_not_copied():
+    frames = np.zeros((3, 8, 8, 3), np.uint8)
+    assert resize_frames(frames, 8) is frames
+    fixed = frames.copy()
+    fixed.flags.writeable = False
+    for other in (fixed, frames[:, ::-1], list(frames)):
+        resized = resize_frames(other, 8)
+        assert resized is not other
+        assert np.array_equal(resized, np.asarray(other))
+        assert resized.flags.writeable

@@ -1,0 +1,28 @@
+"""sample_indices against the released program."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.sampling import sample_indices
+
+INDICES = json.loads((Path(__file__).parents[1] / "data" / "indices.json").read_text())["frame_indices"]
+
+
+@pytest.mark.parametrize("key", INDICES)
+def test_sample_indices_match_the_released_program(key):
+    total, wanted = map(int, key.split(","))
+    assert sample_indices(total, wanted) == INDICES[key]
+
+
+def test_sample_indices_are_plain_ints_and_may_repeat():
+    assert sample_indices(2, 50) == [0, 0]
+    assert all(type(i) is int for i in sample_indices(300, 50))
+
+
+@pytest.mark.parametrize(("total", "wanted"), [(0, 8), (8, 0), (-1, 8)])
+def test_sample_indices_refuse_numbers_below_one(total, wanted):
+    with pytest.raises(VideoError, match="1 or more"):
+        sample_indices(total, wanted)
