@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sfllava_plugin.limits import DEFAULTS, Limits
@@ -23,7 +24,7 @@ from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.readers.decord_reader import DecordReader
 from sfllava_plugin.video.readers.pyav_reader import PyAVReader
 from sfllava_plugin.video.readers.reader import Reader
-from sfllava_plugin.video.resize import resize_all
+from sfllava_plugin.video.resize import FrameOrOpener, resize_all
 from sfllava_plugin.video.sampling import sample_indices
 
 # Bytes read to recognise the file type.
@@ -35,7 +36,12 @@ _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def decode(
-    source: str | os.PathLike, *, num_frames: int, image_size: int, limits: Limits = DEFAULTS, name: str | None = None
+    source: str | os.PathLike[str],
+    *,
+    num_frames: int,
+    image_size: int,
+    limits: Limits = DEFAULTS,
+    name: str | None = None,
 ) -> Video:
     """Sample, decode and resize one video.
 
@@ -163,7 +169,9 @@ def _is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in _IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def _assemble(read: Callable[[list[int]], Iterable], indices: list[int], image_size: int, name: str) -> np.ndarray:
+def _assemble(
+    read: Callable[[list[int]], Iterable[FrameOrOpener]], indices: list[int], image_size: int, name: str
+) -> NDArray[np.uint8]:
     """Return the frames numbered `indices`, reading and resizing repeated ones once."""
     wanted, places = np.unique(indices, return_inverse=True)
     frames = resize_all(read(wanted.tolist()), len(wanted), image_size, name)

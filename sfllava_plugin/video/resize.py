@@ -2,10 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sfllava_plugin.video.errors import VideoError
@@ -14,8 +16,11 @@ from sfllava_plugin.video.errors import VideoError
 _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
+Frame: TypeAlias = Image.Image | NDArray[np.uint8]
+FrameOrOpener: TypeAlias = Frame | Callable[[], Image.Image]
 
-def resize_frames(frames, image_size: int) -> np.ndarray:
+
+def resize_frames(frames: NDArray[np.uint8] | Sequence[Frame], image_size: int) -> NDArray[np.uint8]:
     """Resize frames to RGB squares with PIL's bicubic filter.
 
     The aspect ratio is ignored.
@@ -39,7 +44,7 @@ def resize_frames(frames, image_size: int) -> np.ndarray:
     return resize_all(frames, len(frames), image_size, "the frames")
 
 
-def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
+def resize_all(frames: Iterable[FrameOrOpener], count: int, image_size: int, name: str) -> NDArray[np.uint8]:
     """Resize frames in threads while the next ones are read.
 
     PIL releases the GIL.
@@ -54,7 +59,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.n
     if count < 1 or image_size < 1:
         raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
     resized = np.empty((count, image_size, image_size, 3), np.uint8)
-    queued: deque[tuple[Future, int]] = deque()
+    queued: deque[tuple[Future[None], int]] = deque()
     held = 0
     with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
         for position, frame in enumerate(frames):
@@ -70,7 +75,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.n
     return resized
 
 
-def _is_resized(frames, image_size: int) -> bool:
+def _is_resized(frames: object, image_size: int) -> TypeGuard[NDArray[np.uint8]]:
     """Return whether torch can take the array without resize or copy."""
     return (
         isinstance(frames, np.ndarray)
@@ -82,7 +87,7 @@ def _is_resized(frames, image_size: int) -> bool:
     )
 
 
-def _resize_into(slot: np.ndarray, frame) -> None:
+def _resize_into(slot: NDArray[np.uint8], frame: FrameOrOpener) -> None:
     image = frame() if callable(frame) else _to_rgb(frame)
     side = slot.shape[0]
     if image.size != (side, side):
@@ -90,7 +95,7 @@ def _resize_into(slot: np.ndarray, frame) -> None:
     slot[...] = np.asarray(image)
 
 
-def _to_rgb(frame) -> Image.Image:
+def _to_rgb(frame: Frame) -> Image.Image:
     if not isinstance(frame, Image.Image):
         frame = np.asarray(frame)
         is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))

@@ -5,12 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 
 from sfllava_plugin.video.errors import DecoderFault, DecoderUnavailable
 from sfllava_plugin.video.frames import Video
-from sfllava_plugin.video.isolation.worker import ALL_FILES, NO_FILES
+from sfllava_plugin.video.isolation.worker import ALL_FILES, NO_FILES, Request
 
 #: Videos per worker. Replacing it then frees what decoders leak.
 _VIDEOS_PER_WORKER = 200
@@ -60,7 +61,7 @@ class WorkerProcess:
             raise DecoderUnavailable(message, reply["details"])
         self.gaps: list[str] = reply["gaps"]
 
-    def decode(self, request: dict, file: int | None, seconds: float) -> Video | str:
+    def decode(self, request: Request, file: int | None, seconds: float) -> Video | str:
         """Return the video, or the reason why it cannot be read.
 
         Raises:
@@ -83,16 +84,17 @@ class WorkerProcess:
         self.usable = self.served < _VIDEOS_PER_WORKER
         return result
 
-    def _receive(self, seconds: float) -> dict:
+    def _receive(self, seconds: float) -> dict[str, Any]:
         self._channel.settimeout(seconds)
         try:
-            return json.loads(self._replies.readline())
+            reply: dict[str, Any] = json.loads(self._replies.readline())
         except TimeoutError:
             raise
         except (OSError, ValueError) as error:
             raise WorkerDied from error
+        return reply
 
-    def _receive_video(self, reply: dict, request: dict) -> Video:
+    def _receive_video(self, reply: dict[str, Any], request: Request) -> Video:
         size = request["image_size"]
         if not 1 <= reply["frames"] <= request["num_frames"]:
             raise WorkerDied
@@ -126,7 +128,7 @@ class WorkerProcess:
             os.close(descriptor)
 
 
-def _start(files: str) -> tuple[socket.socket, subprocess.Popen]:
+def _start(files: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
     with theirs:
         try:
