@@ -5,7 +5,7 @@ follows from the layout, the number of frames and the tower's grid, so the promp
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from sfllava_plugin.tokens.geometry import Grid
 from sfllava_plugin.tokens.notation import PathwayError
@@ -15,7 +15,7 @@ from sfllava_plugin.tokens.slowfast import Fast, Slow, SlowFast
 if TYPE_CHECKING:
     import torch
 
-    from sfllava_plugin.tokens.pooling import Projection
+    from sfllava_plugin.tokens.pooling import Pictures, Projection
 
 __all__ = [
     "DEFAULT",
@@ -29,8 +29,6 @@ __all__ = [
     "parse",
     "video_tokens",
 ]
-
-Pictures = TypeVar("Pictures")
 
 
 @runtime_checkable
@@ -66,7 +64,7 @@ class TokenLayout(Protocol):
     def slow_frames(self, frames: int) -> list[int]:
         """List the positions of frames kept in detail beside a coarser pathway."""
 
-    def compose(self, frames: Pictures) -> Pictures:
+    def compose(self, frames: "Pictures") -> "Pictures":
         """Compose the pictures the tower sees: uint8 [T, S, S, 3] -> uint8 [N, S, S, 3]."""
 
     def tokens(

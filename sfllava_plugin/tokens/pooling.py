@@ -5,12 +5,15 @@ pooled cells of all others.
 """
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
 from sfllava_plugin.tokens.geometry import Grid
 
+#: Pictures as numpy or torch holds them: uint8 [N, S, S, 3].
+Pictures = TypeVar("Pictures")
 #: An affine map of the last dimension.
 Projection = Callable[[torch.Tensor], torch.Tensor]
 

@@ -10,7 +10,7 @@ from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError, 
 if TYPE_CHECKING:
     import torch
 
-    from sfllava_plugin.tokens.pooling import Projection
+    from sfllava_plugin.tokens.pooling import Pictures, Projection
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Single:
     def slow_frames(self, frames: int) -> list[int]:
         return []
 
-    def compose(self, frames):
+    def compose(self, frames: "Pictures") -> "Pictures":
         return frames
 
     def tokens(

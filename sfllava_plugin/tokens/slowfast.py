@@ -14,7 +14,7 @@ from sfllava_plugin.tokens.notation import POOLS, PathwayError, check_pool, is_c
 if TYPE_CHECKING:
     import torch
 
-    from sfllava_plugin.tokens.pooling import Projection
+    from sfllava_plugin.tokens.pooling import Pictures, Projection
 
 _NOTATION = re.compile(r"slowfast-slow_([0-9]{1,6})frms_(\w+)-fast_([0-9]{1,6})x([0-9]{1,6})")
 
@@ -100,7 +100,7 @@ class SlowFast:
 
         return torch.linspace(0, frames, self.slow.frames + 1).long()[:-1].tolist()
 
-    def compose(self, frames):
+    def compose(self, frames: "Pictures") -> "Pictures":
         return frames
 
     def tokens(
