@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class Runner:
             raise result.error
         return result
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    def answers(self, questions: Iterable[Question]) -> Generator[tuple[int, Answer | Score | Failure]]:
         """Answer many questions, greedily; yield (position, result) as they finish.
 
         Videos are decoded ahead of the engine, in order of first occurrence. The engine holds as many as its KV cache
@@ -115,7 +115,7 @@ class Runner:
         """
         return self._answers(by_video(questions, _video_of))
 
-    def answers_by_video(self, videos: Iterable[Sequence[Question]]) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    def answers_by_video(self, videos: Iterable[Sequence[Question]]) -> Generator[tuple[int, Answer | Score | Failure]]:
         """Answer questions grouped by video, and take the groups lazily.
 
         A group is taken when its video can be decoded. Positions count across the groups.
@@ -125,7 +125,7 @@ class Runner:
 
     def _answers(
         self, groups: Iterable[Sequence[tuple[int, Question]]]
-    ) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    ) -> Generator[tuple[int, Answer | Score | Failure]]:
         planner = self._planner
         with QuestionQueue(groups, _video_of, planner, self._limits) as queue:
             feeder = Feeder(self._engine, queue, self._bounds, self._submit, self._finish, planner.cache_tokens)
