@@ -85,6 +85,26 @@ def test_an_error_that_a_video_can_cause_is_blamed_on_it(bikes):
         read(bikes)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "b'5\\n'",
+        "b'{}\\n'",
+        "b'[' * 100_000 + b'\\n'",
+        """b'{"frames": "all"}\\n'""",
+        """b'{"frames": 1}\\n' + bytes(16 * 16 * 3)""",
+        """b'{"error": "' + b'x' * 2**25 + b'"}\\n'""",
+    ],
+    ids=["number", "nothing", "nested", "frames", "indices", "too long"],
+)
+def test_a_reply_that_makes_no_sense_is_a_crash(bikes, reply):
+    """A worker that a video has taken over may send anything."""
+    sends = f"socket.socket(fileno=int(__import__('sys').argv[1])).sendall({reply})"
+    with replacing_workers(worker_that_runs(sends)), pytest.raises(VideoError, match="crashes the decoder"):
+        read(bikes)
+    assert read(bikes).total_frames == 250
+
+
 def test_the_command_names_the_program_as_the_cause(bikes, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["sfllava", "ask", str(bikes), "What is it?", "--model", "sf-llava-tiny"])
     with replacing_workers(worker_with(OTHER_PYAV)), pytest.raises(SystemExit) as ended:

@@ -18,6 +18,8 @@ _VIDEOS_PER_WORKER = 200
 #: A start takes half a second, but far longer on a busy machine.
 _START_SECONDS = 120
 _SEND_SECONDS = 30
+#: Longer than any real reply: a worker that a video has taken over must not fill this process's memory.
+_REPLY_BYTES = 16 * 2**20
 
 #: Variables that the worker needs to find and run libraries. All others, which may hold keys and tokens, are withheld.
 _VARIABLES = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "LANG", "PYTHONHOME", "PYTHONUTF8"}
@@ -87,25 +89,27 @@ class WorkerProcess:
     def _receive(self, seconds: float) -> dict[str, Any]:
         self._channel.settimeout(seconds)
         try:
-            reply: dict[str, Any] = json.loads(self._replies.readline())
+            reply = json.loads(self._replies.readline(_REPLY_BYTES))
         except TimeoutError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WorkerDied from error
+        if not isinstance(reply, dict):
+            raise WorkerDied
         return reply
 
     def _receive_video(self, reply: dict[str, Any], request: Request) -> Video:
-        size = request["image_size"]
-        if not 1 <= reply["frames"] <= request["num_frames"]:
+        size, count = request["image_size"], reply.get("frames")
+        if not isinstance(count, int) or not 1 <= count <= request["num_frames"]:
             raise WorkerDied
-        frames = np.empty((reply["frames"], size, size, 3), np.uint8)
+        frames = np.empty((count, size, size, 3), np.uint8)
         try:
             # A worker that dies sends fewer bytes than it announced.
             if self._replies.readinto(frames.data.cast("B")) != frames.nbytes:
                 raise WorkerDied
-        except OSError as error:
+            return Video(frames, tuple(reply["indices"]), reply["total_frames"], reply["fps"], reply["decoder"])
+        except (OSError, KeyError, TypeError) as error:
             raise WorkerDied from error
-        return Video(frames, tuple(reply["indices"]), reply["total_frames"], reply["fps"], reply["decoder"])
 
     def kill(self) -> None:
         """Kill the worker; a thread that waits for its reply gets WorkerDied."""
