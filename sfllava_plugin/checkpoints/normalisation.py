@@ -6,6 +6,7 @@ Original repositories have neither file: their config.json names the tower, and 
 
 import math
 from pathlib import Path
+from typing import Any
 
 from sfllava_plugin.checkpoints.formats import read_json
 from sfllava_plugin.checkpoints.prepared import CheckpointError
@@ -43,21 +44,22 @@ def read_statistics(folder: Path, stock: Statistics | None = None) -> Statistics
             raise CheckpointError(
                 f"{folder}: neither {' nor '.join(_FILES)} says {key}: add {_FILES[0]} from the checkpoint's origin"
             )
-    if not _three_numbers(mean) or not _three_numbers(std) or min(std) <= 0:
+    means, deviations = _three_numbers(mean), _three_numbers(std)
+    if means is None or deviations is None or min(deviations) <= 0:
         raise CheckpointError(
             f"{folder}: {_MEAN} {mean!r} and {_STD} {std!r} must be three numbers each, deviations above 0"
         )
-    return tuple(mean), tuple(std)
+    return means, deviations
 
 
-def _sections(folder: Path) -> dict[str, dict]:
+def _sections(folder: Path) -> dict[str, dict[str, Any]]:
     """Every place that may speak of images, by the name of its file."""
     roots = {name: read_json(folder / name) for name in _FILES if (folder / name).exists()}
     nested = {f"{name} ({_SECTION})": root.get(_SECTION) for name, root in roots.items()}
     return roots | {name: section for name, section in nested.items() if isinstance(section, dict)}
 
 
-def _agreed(folder: Path, sections: dict[str, dict], key: str):
+def _agreed(folder: Path, sections: dict[str, dict[str, Any]], key: str) -> Any:
     """What all sections that name ``key`` say, or None."""
     said = {name: section[key] for name, section in sections.items() if section.get(key) is not None}
     for name, value in said.items():
@@ -69,7 +71,7 @@ def _agreed(folder: Path, sections: dict[str, dict], key: str):
     return next(iter(said.values()), None)
 
 
-def _alike(one, other) -> bool:
+def _alike(one: object, other: object) -> bool:
     """Equal, but for what a number loses when it is stored in 32 bits."""
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         return all(map(_alike, one, other))
@@ -78,9 +80,10 @@ def _alike(one, other) -> bool:
     return one == other
 
 
-def _three_numbers(values) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == 3
-        and all(type(value) in (int, float) and math.isfinite(value) for value in values)
-    )
+def _three_numbers(values: object) -> Colours | None:
+    if not isinstance(values, list) or len(values) != 3:
+        return None
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in values):
+        return None
+    red, green, blue = values
+    return red, green, blue

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
-from transformers import LlavaNextConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
 from sfllava_plugin.checkpoints import families, json_files, vocabulary
@@ -64,7 +64,7 @@ def model_directory(model: str) -> Path:
     return prepare(entry_of(model))
 
 
-def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
+def prepare(entry: Entry, out: str | os.PathLike[str] | None = None) -> Path:
     """Write the model directory of ``entry``, or find it written already.
 
     Args:
@@ -102,15 +102,16 @@ def _write(source: _Source, out: Path) -> None:
     entry, folder = source.entry, source.folder
     tokenizer_files.write(folder, out)
     tokenizer = tokenizer_files.load(out)
-    marker = tokenizer.convert_tokens_to_ids(prompts.VIDEO_MARKER)
-    config = source.family.read_config(folder, source.format, marker)
+    vocab = tokenizer.get_vocab()
+    config = source.family.read_config(folder, source.format, vocab[prompts.VIDEO_MARKER])
+    text = config.get_text_config()
     video = VideoConfig(
         frames=entry.frames,
         pathways=entry.pathways,
         geometry=source.family.geometry(folder, source.format, config),
-        trained_vocab_size=vocabulary.extend(config, folder, max(tokenizer.get_vocab().values())),
+        trained_vocab_size=vocabulary.extend(text, folder, max(vocab.values())),
     )
-    context = _context(entry, config, video)
+    context = _context(entry, text, video)
     family = entry.prompts or source.family.prompts(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -120,7 +121,7 @@ def _write(source: _Source, out: Path) -> None:
     )
     described = config.to_dict() | {"architectures": [ARCHITECTURE], KEY: video.model_dump(mode="json")}
     json_files.write(out / "config.json", described)
-    json_files.write(out / "generation_config.json", _generation(folder, config, tokenizer))
+    json_files.write(out / "generation_config.json", _generation(folder, text, tokenizer))
     json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     for path in weight_files(folder):
@@ -140,9 +141,9 @@ def _write(source: _Source, out: Path) -> None:
     )
 
 
-def _context(entry: Entry, config: LlavaNextConfig, video: VideoConfig) -> int:
+def _context(entry: Entry, text: PreTrainedConfig, video: VideoConfig) -> int:
     """Tokens of prompt and answer; refuses frames and pathways that leave none for a question."""
-    trained = config.text_config.max_position_embeddings
+    trained: int = text.max_position_embeddings
     context = min(entry.max_model_len or trained, trained)
     video.pathways.check(video.geometry)
     tokens = video.tokens(video.frames)
@@ -166,11 +167,11 @@ def _own_template(folder: Path) -> str | None:
     return None
 
 
-def _generation(folder: Path, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+def _generation(folder: Path, text: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Greedy, as in the paper's evaluation; stops at the end of the text or of the assistant's turn."""
     path = folder / "generation_config.json"
     own = read_json(path) if path.exists() else {}
-    ends = own.get("eos_token_id", config.text_config.eos_token_id)
+    ends = own.get("eos_token_id", text.eos_token_id)
     ends = ends if isinstance(ends, list) else [ends, tokenizer.eos_token_id]
     vocabulary = tokenizer.get_vocab()
     ends = [*ends, *(vocabulary[token] for token in _TURN_ENDS if token in vocabulary)]

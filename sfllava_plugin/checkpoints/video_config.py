@@ -5,7 +5,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Its name in config.json.
 KEY = "sfllava"
 #: Changes with the meaning of a field; directories of another version must be prepared again.
-VERSION = 1
+VERSION: Final = 1
 
 Pathways = Annotated[TokenLayout, BeforeValidator(parse), PlainSerializer(str)]
 
@@ -45,7 +45,7 @@ class VideoConfig(BaseModel):
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
 
     @classmethod
-    def read(cls, config: "PretrainedConfig", folder: str | os.PathLike) -> "VideoConfig":
+    def read(cls, config: "PretrainedConfig", folder: str | os.PathLike[str]) -> "VideoConfig":
         """Read and check the key of a configuration.
 
         Args:
@@ -81,9 +81,10 @@ class VideoConfig(BaseModel):
         return self.geometry.patches
 
 
-def _own(folder: str | os.PathLike) -> dict[str, Any]:
+def _own(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The key as a model directory has it, before any override."""
-    return read_json(Path(folder) / "config.json").get(KEY, {})
+    found = read_json(Path(folder) / "config.json").get(KEY)
+    return found if isinstance(found, dict) else {}
 
 
 def _first_problem(error: ValidationError) -> str:

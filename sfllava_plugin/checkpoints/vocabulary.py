@@ -9,7 +9,7 @@ rows while it loads them.
 import re
 from pathlib import Path
 
-from transformers import LlavaNextConfig
+from transformers import PreTrainedConfig
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors
@@ -20,14 +20,13 @@ _TABLES = re.compile(r"(^|\.)(embed_tokens|lm_head)\.")
 _FLOATS = ("F32", "F16", "BF16")
 
 
-def extend(config: LlavaNextConfig, folder: Path, largest_id: int) -> int:
-    """Make room for ``largest_id`` in ``config``; returns how many rows the weights in ``folder`` have.
+def extend(text: PreTrainedConfig, folder: Path, largest_id: int) -> int:
+    """Make room for ``largest_id`` in ``text``; return how many rows the weights in ``folder`` have.
 
     Raises:
         CheckpointError: the weights need more rows, and are quantised where the rows would be added.
     """
-    text = config.text_config
-    trained = text.vocab_size
+    trained: int = text.vocab_size
     if largest_id < trained:
         return trained
     if quantised := _quantised_tables(folder):
