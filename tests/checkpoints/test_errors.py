@@ -34,6 +34,7 @@ def refused(written, tmp_path):
         with pytest.raises(CheckpointError, match=message) as raised:
             prepare(Entry(name="tested", checkpoint=str(folder), **settings))
         assert "copy" in str(raised.value) or "tested" in str(raised.value)
+        assert "\n" not in str(raised.value)
 
     return check
 
@@ -74,6 +75,7 @@ def config(**changes):
         ({"text_config__hidden_size": "wide"}, "config.json describes no model .*hidden_size"),
         ({"vision_config__patch_size": 0}, "config.json describes no tower"),
         ({"vision_config": [1]}, "config.json describes no model .*vision_config"),
+        ({"decoder": {"model_type": "llama"}}, "config.json describes no model .*Multiple valid text configs"),
         ({"text_config__max_position_embeddings": 512}, "take 980 tokens, and the model reads 512"),
     ],
 )

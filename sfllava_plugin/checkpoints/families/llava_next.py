@@ -92,14 +92,15 @@ class LlavaNext:
         raw = read_json(folder / "config.json")
         try:
             config = LlavaNextConfig(**raw) if found == "hf" else _from_original(folder, raw, image_token_id)
+            _drop_dynamic_rope(config.get_text_config())
         except CheckpointError:
             raise
         except Exception as error:  # transformers raises whatever its validators raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise CheckpointError(
-                f"{folder}: config.json describes no model that transformers knows ({type(error).__name__}: {error})"
+                f"{folder}: config.json describes no model that transformers supports ({reason})"
             ) from error
         _check(folder, config, image_token_id, describes_tower=found == "original" or "vision_config" in raw)
-        _drop_dynamic_rope(config.get_text_config())
         return config
 
     def geometry(self, folder: Path, found: Format, config: LlavaNextConfig) -> Geometry:
