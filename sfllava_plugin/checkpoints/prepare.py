@@ -65,11 +65,11 @@ def model_directory(model: str) -> Path:
 
 
 def prepare(entry: Entry, out: str | os.PathLike[str] | None = None) -> Path:
-    """Write the model directory of ``entry``, or find it written already.
+    """Write the model directory of ``entry``, or find an existing one.
 
     Args:
         entry: the checkpoint and its settings.
-        out: where; by default in the user's cache, under a name that changes with everything that goes in.
+        out: where; by default in the user's cache, under a name that changes with its content.
 
     Raises:
         CheckpointError: the checkpoint is neither on disk nor reachable, or belongs to no supported family.
@@ -82,13 +82,13 @@ def prepare(entry: Entry, out: str | os.PathLike[str] | None = None) -> Path:
     if out is None and is_prepared(directory) and _links_hold(directory):
         return directory
     if directory.exists() and not is_prepared(directory) and any(directory.iterdir()):
-        raise CheckpointError(f"{directory}: holds other files; give an empty or a new folder")
+        raise CheckpointError(f"{directory}: holds other files; choose an empty or a new folder")
     try:
         with _aside(directory) as aside:
             _write(source, aside)
             _put_in_place(aside, directory, replace=out is not None)
     except OSError as error:
-        remedy = "give another folder" if out else f"name another folder with {_CACHE_VARIABLE}"
+        remedy = "choose another folder" if out else f"set {_CACHE_VARIABLE} to another folder"
         raise CheckpointError(f"{directory}: cannot be written: {error.strerror}; {remedy}") from error
     return directory
 
@@ -142,21 +142,21 @@ def _write(source: _Source, out: Path) -> None:
 
 
 def _context(entry: Entry, text: PreTrainedConfig, video: VideoConfig) -> int:
-    """Tokens of prompt and answer; refuses frames and pathways that leave none for a question."""
+    """Return the context length; refuse frames and pathways that leave no room for a question."""
     trained: int = text.max_position_embeddings
     context = min(entry.max_model_len or trained, trained)
     video.pathways.check(video.geometry)
     tokens = video.tokens(video.frames)
     if tokens >= context:
         raise CheckpointError(
-            f"{entry.name}: {entry.frames} frames through {entry.pathways} take {tokens} tokens, and the model reads "
-            f"{context}: take fewer frames or a coarser pathway"
+            f"{entry.name}: {entry.frames} frames through {entry.pathways} take {tokens} tokens, and the context is "
+            f"{context}: use fewer frames or a coarser pathway"
         )
     return context
 
 
 def _own_template(folder: Path) -> str | None:
-    """The checkpoint's own chat template, from whichever of its files holds it."""
+    """Read the checkpoint's own chat template from whichever file holds it."""
     if (path := folder / "chat_template.jinja").exists():
         return path.read_text(encoding="utf-8")
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
@@ -168,7 +168,7 @@ def _own_template(folder: Path) -> str | None:
 
 
 def _generation(folder: Path, text: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Greedy, as in the paper's evaluation; stops at the end of the text or of the assistant's turn."""
+    """Decode greedily, as in the paper's evaluation, until the text or the assistant's turn ends."""
     path = folder / "generation_config.json"
     own = read_json(path) if path.exists() else {}
     ends = own.get("eos_token_id", text.eos_token_id)
@@ -190,7 +190,7 @@ def _short_name(entry: Entry) -> str:
 
 
 def _digest(source: _Source) -> str:
-    """A name for all that decides what a model directory holds."""
+    """Hash everything that determines the content of a model directory."""
     files = sorted(path for path in source.folder.iterdir() if path.is_file())
     parts = [
         source.entry.model_dump_json(),
@@ -204,7 +204,7 @@ def _digest(source: _Source) -> str:
 
 
 def _own_files() -> list[Path]:
-    """The code and templates that write a model directory: a changed release prepares anew."""
+    """List the code and templates behind a model directory: another release writes another one."""
     package = Path(__file__).parent.parent
     rooms = ("checkpoints", "prompts", "tokens")
     return [path for room in rooms for path in (package / room).rglob("*") if path.suffix in (".py", ".jinja")]
