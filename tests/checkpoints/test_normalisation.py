@@ -105,7 +105,7 @@ NEITHER = "neither preprocessor_config.json nor processor_config.json has"
         ({"preprocessor_config": GIVEN | {"image_mean": ["a", 0, 0]}}, "must be three numbers"),
         (
             {"preprocessor_config": GIVEN | {"do_normalize": False}},
-            "do_normalize .* is False, SlowFast-LLaVA needs True",
+            "image processor's do_normalize is False, SlowFast-LLaVA needs True",
         ),
         (
             {"preprocessor_config": GIVEN | {"rescale_factor": 1}},
