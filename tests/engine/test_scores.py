@@ -9,7 +9,7 @@ from tests import reference
 from tests.engine.support import LOGPROBS
 
 DEFAULT = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
-#: They share beginnings; that of the last two is longer than a block of the prefix cache.
+#: They share prefixes; that of the last two is longer than a block of the prefix cache.
 SHARED = "the person " + " and then walks to the door" * 30
 CONTINUATIONS = [
     " the person cuts a tomato",

@@ -1,7 +1,7 @@
 """The families of checkpoints, and how config.json tells them apart.
 
-Their members share architectures, model types and names of weights, and differ in what happens to the patches of a
-video. Read as another family they would load, and answer wrongly: what is not known exactly is refused by name.
+Families share architectures, model types and weight names, and differ in what they do with the patches of a video.
+A checkpoint read as the wrong family would load, and answer wrongly: anything not known exactly is refused by name.
 """
 
 import re
@@ -33,7 +33,7 @@ def find(folder: Path, asked: Format | None = None) -> tuple[Family, Format]:
         raise CheckpointError(f"{folder}: {reason}")
     family, found = next((family, found) for family in FAMILIES if (found := family.format_of(config)))
     if asked and asked != found:
-        raise CheckpointError(f"{folder}: format {asked} was asked for, config.json is in format {found}")
+        raise CheckpointError(f"{folder}: format {asked} was requested, but config.json is in format {found}")
     return family, found
 
 
@@ -59,7 +59,7 @@ def refusal(config: dict[str, Any]) -> str | None:
 
 
 def weight_names() -> dict[str, str | None]:
-    """Return all families' rows from the checkpoint's names of weights to vLLM's."""
+    """Map weight names to vLLM's, for all families: regular expressions and their replacements."""
     return {pattern: name for family in FAMILIES for pattern, name in family.weight_names.items()}
 
 

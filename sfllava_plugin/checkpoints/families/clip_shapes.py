@@ -1,6 +1,6 @@
 """Read a CLIP tower's configuration off the shapes of its weights.
 
-An original checkpoint carries its tuned tower, and its config.json only names the stock one.
+An original checkpoint holds a tuned tower, and its config.json only names the stock one.
 """
 
 import re
@@ -12,7 +12,7 @@ from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors
 
 _TOWER = "model.vision_tower.vision_tower.vision_model."
-#: CLIP's convention, the one number of a tower that no shape tells.
+#: CLIP's convention; no shape reveals it.
 _HEAD_SIZE = 64
 
 
@@ -30,7 +30,7 @@ def clip_config(folder: Path) -> CLIPVisionConfig:
         mlp, _ = shapes["encoder.layers.0.mlp.fc1.weight"]
     except KeyError as error:
         raise CheckpointError(
-            f"{folder}: its weights hold no tuned tower ({_TOWER}{error.args[0]}); the stock CLIP would not fit them"
+            f"{folder}: no tuned tower in the weights ({_TOWER}{error.args[0]}); the stock CLIP would not fit them"
         ) from error
     layers = {int(name.split(".")[2]) for name in shapes if re.match(r"encoder\.layers\.\d", name)}
     return CLIPVisionConfig(

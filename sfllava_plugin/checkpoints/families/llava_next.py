@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, CLIPVisionConfig, LlavaNextConfig, PreTrainedTokenizerBase
-from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers import AutoConfig, CLIPVisionConfig, LlavaNextConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints.families.clip_shapes import clip_config
 from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
@@ -21,7 +20,12 @@ _LANGUAGE_MODELS = {
     "LlavaQwenForCausalLM": "qwen2",
 }
 #: Statistics of the towers that ``mm_vision_tower`` may name; original repositories have no file for them.
-_TOWERS = {"clip-vit-large-patch14-336": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)}
+_TOWERS: dict[str, Statistics] = {
+    "clip-vit-large-patch14-336": (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    )
+}
 
 #: Fields an original config.json must have.
 _REQUIRED = {
@@ -88,25 +92,26 @@ class LlavaNext:
         raw = read_json(folder / "config.json")
         try:
             config = LlavaNextConfig(**raw) if found == "hf" else _from_original(folder, raw, image_token_id)
+            _drop_dynamic_rope(config.get_text_config())
         except CheckpointError:
             raise
         except Exception as error:  # transformers raises whatever its validators raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise CheckpointError(
-                f"{folder}: config.json describes no model that transformers knows ({type(error).__name__}: {error})"
+                f"{folder}: config.json describes no model that transformers supports ({reason})"
             ) from error
         _check(folder, config, image_token_id, describes_tower=found == "original" or "vision_config" in raw)
-        _drop_dynamic_rope(config.text_config)
         return config
 
     def geometry(self, folder: Path, found: Format, config: LlavaNextConfig) -> Geometry:
-        tower = config.vision_config
-        grid = tower.image_size // tower.patch_size
+        image, patch = _sides(folder, config)
+        grid = image // patch
         mean, std = read_statistics(folder, _stock_statistics(folder) if found == "original" else None)
         return Geometry(
             tower="clip",
             rows=grid,
             columns=grid,
-            image_size=tower.image_size,
+            image_size=image,
             mean=mean,
             std=std,
             feature_layer=config.vision_feature_layer,
@@ -115,7 +120,7 @@ class LlavaNext:
 
     def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         vocabulary = tokenizer.get_vocab()
-        text_model = config.text_config.model_type
+        text_model = config.get_text_config().model_type
         if text_model in ("mistral", "qwen2"):
             return {"mistral": "mistral", "qwen2": "qwen"}[text_model]
         if "<|start_header_id|>" in vocabulary:
@@ -129,8 +134,7 @@ def _tower(config: dict[str, Any]) -> str:
 
 
 def _stock_statistics(folder: Path) -> Statistics:
-    mean, std = _TOWERS[_tower(read_json(folder / "config.json"))]
-    return tuple(mean), tuple(std)
+    return _TOWERS[_tower(read_json(folder / "config.json"))]
 
 
 def _check(folder: Path, config: LlavaNextConfig, image_token_id: int, *, describes_tower: bool) -> None:
@@ -144,12 +148,21 @@ def _check(folder: Path, config: LlavaNextConfig, image_token_id: int, *, descri
     for key, value in expected.items():
         if (found := getattr(config, key)) != value:
             raise CheckpointError(f"{folder}: {key} is {found!r}, SlowFast-LLaVA needs {value!r}")
+    if not describes_tower:
+        raise CheckpointError(f"{folder}: config.json describes no tower: it has no vision_config")
+    _sides(folder, config)
+
+
+def _sides(folder: Path, config: LlavaNextConfig) -> tuple[int, int]:
+    """Read the sides of an image and of a patch, in pixels; refuse a tower of another kind."""
     tower = config.vision_config
     if not isinstance(tower, CLIPVisionConfig):
-        raise CheckpointError(f"{folder}: the tower is {tower.model_type}, SlowFast-LLaVA needs clip_vision_model")
-    sizes = (tower.image_size, tower.patch_size)
-    if not describes_tower or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise CheckpointError(f"{folder}: config.json describes no tower (image and patch size {sizes})")
+        kind = getattr(tower, "model_type", None)
+        raise CheckpointError(f"{folder}: the tower is {kind}, SlowFast-LLaVA needs clip_vision_model")
+    image, patch = tower.image_size, tower.patch_size
+    if not isinstance(image, int) or not isinstance(patch, int) or image <= 0 or patch <= 0:
+        raise CheckpointError(f"{folder}: config.json describes no tower (image and patch size {(image, patch)})")
+    return image, patch
 
 
 def _from_original(folder: Path, raw: dict[str, Any], image_token_id: int) -> LlavaNextConfig:
@@ -172,7 +185,7 @@ def _from_original(folder: Path, raw: dict[str, Any], image_token_id: int) -> Ll
     )
 
 
-def _drop_dynamic_rope(text_config) -> None:
+def _drop_dynamic_rope(text_config: PreTrainedConfig) -> None:
     """Drop dynamic NTK scaling: the identity within the trained length, where vLLM's table of it ends."""
     rope = getattr(text_config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "dynamic":

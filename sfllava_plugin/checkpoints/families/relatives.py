@@ -16,9 +16,9 @@ class Relative:
     Attributes:
         architecture: a regular expression over the architecture in config.json.
         why: what makes it another method.
-        fields: regular expressions by key; any one of them tells it from a supported family with the same
-            architecture, and null counts as absent.
-        served: a checkpoint of it that vLLM serves alone.
+        fields: regular expressions by key; a match on any of them tells it from a supported family with the
+            same architecture. null counts as absent.
+        served: a checkpoint of it that vLLM serves without this package.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Relative:
     served: str | None = None
 
 
-#: The first one that matches is named, so the narrower ones come first.
+#: The first match is named, so the narrower ones come first.
 RELATIVES = (
     Relative(
         "Video-LLaVA",
