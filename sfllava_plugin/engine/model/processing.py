@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import BatchFeature, LlavaNextConfig
 from vllm.config.multimodal import MultiModalDummyOptions
 from vllm.inputs import MultiModalDataDict, MultiModalInput
@@ -135,7 +137,9 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
     def _resized(self, frames: HfVideoItem | list[HfImageItem]) -> torch.Tensor:
         if isinstance(frames, torch.Tensor):
             frames = frames.numpy()
-        return torch.from_numpy(resize_frames(frames, self.info.video_config.geometry.image_size))
+        # Refuses whatever else a request sends.
+        resized = resize_frames(cast("NDArray[np.uint8]", frames), self.info.video_config.geometry.image_size)
+        return torch.from_numpy(resized)
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
