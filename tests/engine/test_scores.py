@@ -84,6 +84,11 @@ def test_questions_and_continuations_can_be_mixed(runners, questions):
     assert results[2].logprobs
 
 
+def test_a_continuation_has_no_answer(runners, questions):
+    with pytest.raises(ValueError, match="a continuation gets a score, not an answer"):
+        runners().answer(questions[0])
+
+
 def test_an_empty_continuation_is_an_error(runners, questions):
     runner = runners()
     empty = dataclasses.replace(questions[0], continuation="")
