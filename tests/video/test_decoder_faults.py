@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 
@@ -102,6 +103,17 @@ def test_a_reply_that_makes_no_sense_is_a_crash(bikes, reply):
     sends = f"socket.socket(fileno=int(__import__('sys').argv[1])).sendall({reply})"
     with replacing_workers(worker_that_runs(sends)), pytest.raises(VideoError, match="crashes the decoder"):
         read(bikes)
+    assert read(bikes).total_frames == 250
+
+
+def test_a_reply_sent_byte_by_byte_does_not_outlast_the_time_limit(bikes):
+    drip = "[(os.write(int(__import__('sys').argv[1]), b' '), time.sleep(0.2)) for _ in range(10**6)]"
+    begun = time.monotonic()
+    too_slow = pytest.raises(VideoError, match="decoding took longer than 2 seconds")
+    with replacing_workers(worker_that_runs(drip)), too_slow:
+        read(bikes, decode_seconds=2)
+    # Workers start twice: for the quick attempt and for the slow one.
+    assert time.monotonic() - begun < 60
     assert read(bikes).total_frames == 250
 
 

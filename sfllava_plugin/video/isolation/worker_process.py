@@ -5,6 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -78,13 +81,41 @@ class WorkerProcess:
             socket.send_fds(self._channel, [json.dumps(request).encode() + b"\n"], [] if file is None else [file])
         except OSError as error:
             raise WorkerDied from error
-        reply = self._receive(seconds)
+        with self._time_limit(seconds):
+            reply = self._receive(seconds)
+            video = None if reply.keys() & {"fault", "error"} else self._receive_video(reply, request)
         if "fault" in reply:
             message = f"{request['name']} was not decoded because of a fault in the program, not in the video"
             raise DecoderFault(f"{message}: {reply['fault']}; run sfllava check", reply["details"])
-        result = reply["error"] if "error" in reply else self._receive_video(reply, request)
         self.usable = self.served < _VIDEOS_PER_WORKER
-        return result
+        return reply["error"] if video is None else video
+
+    @contextmanager
+    def _time_limit(self, seconds: float) -> Iterator[None]:
+        """Kill the worker after ``seconds``.
+
+        A socket's own timeout bounds each read, not a reply sent byte by byte by a worker that a video has taken over.
+
+        Raises:
+            TimeoutError: the time was up.
+        """
+        is_over = threading.Event()
+
+        def expire() -> None:
+            is_over.set()
+            self.kill()
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except WorkerDied:
+            if is_over.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
 
     def _receive(self, seconds: float) -> dict[str, Any]:
         self._channel.settimeout(seconds)
