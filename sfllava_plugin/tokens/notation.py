@@ -1,18 +1,21 @@
-"""The words of the released program's notation: poolings, and what is wrong with a name."""
+"""The words of a layout's notation: poolings, and what is wrong with a name."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sfllava_plugin.tokens.geometry import Grid
 
-#: Poolings of one frame's patches.
-POOLS = (
+#: Poolings of one frame's patches in SlowFast-LLaVA's released program.
+RELEASED_POOLS = (
     "concat",
     "spatial_1d_max_pool",
     "spatial_1d_avg_pool",
     "spatial_2d_max_pool",
     "spatial_2d_avg_pool",
 )
+
+#: All poolings of one frame's patches; the last two are those of LLaVA-NeXT's video models.
+POOLS = (*RELEASED_POOLS, "bilinear", "average")
 
 #: Poolings across frames: the time, height and width they leave; None keeps the tower's.
 TEMPORAL_POOLS = {
@@ -31,17 +34,26 @@ def is_count(number: object) -> bool:
 
 
 def check_pool(layout: object, pool: str, grid: "Grid") -> None:
-    """Refuse pools of two on a grid with an odd side: they would leave patches out.
+    """Refuse a pool that is not defined on a grid.
+
+    On a grid with an odd side, the released program's pools of two would leave patches out. ``bilinear`` and
+    ``average`` are defined there: LLaVA-OneVision and LLaVA-Video pool 27 x 27 patches by them.
 
     Raises:
         PathwayError: naming the layout, the pool and the grid.
     """
-    if pool in POOLS and pool != "concat" and (grid.rows % 2 or grid.columns % 2):
+    if pool in RELEASED_POOLS[1:] and (grid.rows % 2 or grid.columns % 2):
         raise PathwayError(f"{layout}: {pool} needs an even patch grid, this tower has {grid}")
+    if pool == "average" and min(grid.rows, grid.columns) < 2:
+        raise PathwayError(f"{layout}: average needs a patch grid of 2x2 or more, this tower has {grid}")
 
 
-def pooled_patches(pool: str, grid: "Grid") -> int:
-    """Count the tokens that a pool leaves of one frame."""
+def pooled_shape(pool: str, grid: "Grid") -> tuple[int, int]:
+    """Return the rows and columns that a pool leaves of one frame."""
     if pool == "concat":
-        return grid.patches
-    return grid.patches // (2 if "_1d_" in pool else 4)
+        return grid.rows, grid.columns
+    if "_1d_" in pool:
+        return grid.rows, grid.columns // 2
+    if pool == "bilinear":
+        return -(-grid.rows // 2), -(-grid.columns // 2)
+    return grid.rows // 2, grid.columns // 2

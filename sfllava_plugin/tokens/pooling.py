@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.notation import pooled_shape
 
 #: An affine map of the last dimension.
 Projection = Callable[[torch.Tensor], torch.Tensor]
@@ -19,10 +20,27 @@ def pool_patches(features: torch.Tensor, pool: str, grid: Grid, project: Project
     """Pool each frame by one of `notation.POOLS`: [T, patches, D] -> [T, pooled patches, E]."""
     if pool == "concat":
         return project(features)
+    if pool in ("bilinear", "average"):
+        return project(_resampled(features, pool, grid))
     window = "1d" if "_1d_" in pool else "2d"
     if pool.endswith("max_pool"):
         return _windows(project(features), window, grid).amax(dim=2)
     return project(_windows(features, window, grid).mean(dim=2))
+
+
+def _resampled(features: torch.Tensor, pool: str, grid: Grid) -> torch.Tensor:
+    """Halve each frame's sides as LLaVA-NeXT's `get_2dPool` does: [T, patches, D] -> [T, pooled patches, D].
+
+    ``average`` takes 2 x 2 patches and drops an odd last line; ``bilinear`` samples at the half-pixel centres of
+    ceil(side / 2) cells, without antialiasing.
+    """
+    frames, _, channels = features.shape
+    maps = features.view(frames, grid.rows, grid.columns, channels).permute(0, 3, 1, 2)
+    if pool == "average":
+        pooled = F.avg_pool2d(maps, 2)
+    else:
+        pooled = F.interpolate(maps, size=pooled_shape(pool, grid), mode="bilinear")
+    return pooled.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def average_cells(features: torch.Tensor, grid: Grid, height: int, width: int) -> torch.Tensor:
@@ -40,7 +58,7 @@ def average_cells(features: torch.Tensor, grid: Grid, height: int, width: int) -
 def average_over_time(
     chunks: Iterable[torch.Tensor], frames: int, grid: Grid, time: int, height: int | None, width: int | None
 ) -> torch.Tensor:
-    """Average over time, rows and columns: chunks [C, patches, D] -> [time * height * width, D].
+    """Average over time, rows and columns: chunks [C, patches, D] -> [time, height * width, D].
 
     Sums are taken in float32. Without a height or width, the tower's rows or columns stay.
     """
@@ -55,7 +73,7 @@ def average_over_time(
         first += len(chunk)
     if total is None:
         raise ValueError("a video has at least one frame")
-    return total.flatten(0, 1).to(dtype)
+    return total.to(dtype)
 
 
 def _time_weights(frames: int, cells: int) -> torch.Tensor:
