@@ -13,12 +13,15 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecoderUnavailable, VideoError, printable
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.pool import Pool
 from sfllava_plugin.video.isolation.worker_process import WorkerProcess
+from sfllava_plugin.video.resize import SQUASH, Fit
+from sfllava_plugin.video.sampling import Sampling
 
 __all__ = ["read_video", "sandbox_gaps", "stop"]
 
@@ -28,6 +31,8 @@ def read_video(
     *,
     num_frames: int,
     image_size: int,
+    sampling: Sampling = "middles",
+    fit: Fit = SQUASH,
     limits: Limits = DEFAULTS,
     fail_when_busy: bool = False,
 ) -> Video:
@@ -37,7 +42,7 @@ def read_video(
 
     Args:
         source: path of a video file or of a folder of images, or the bytes of a video file.
-        num_frames, image_size: as in `video.decode.decode`.
+        num_frames, image_size, sampling, fit: as in `video.decode.decode`.
         limits: as in `video.decode.decode`; those on time and memory apply too.
         fail_when_busy: for servers. Wait no longer than `wait_seconds`, and treat the video as slow after
             `quick_seconds` (isolation/pool.py).
@@ -57,6 +62,8 @@ def read_video(
         "name": "the video" if path is None else printable(path),
         "num_frames": num_frames,
         "image_size": image_size,
+        "sampling": sampling,
+        "fit": asdict(fit),
         "limits": limits.model_dump(),
     }
     with _file_of(source) if path is None else contextlib.nullcontext((os.path.abspath(path), None)) as (place, file):

@@ -1,9 +1,11 @@
-"""Resize frames to squares, as the evaluation of SlowFast-LLaVA does."""
+"""Make frames square: squash them as SlowFast-LLaVA does, or crop or pad them as other checkpoints need."""
 
 import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -15,15 +17,32 @@ _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
 
-def resize_frames(frames, image_size: int) -> np.ndarray:
-    """Resize frames to RGB squares with PIL's bicubic filter.
+@dataclass(frozen=True)
+class Fit:
+    """The way a frame of any shape becomes a square; PIL's bicubic filter in each.
 
-    The aspect ratio is ignored.
+    Attributes:
+        kind: ``squash`` ignores the aspect ratio (SlowFast-LLaVA, and every checkpoint with a SigLIP tower). ``crop``
+            resizes the shorter side and takes the centre (transformers' CLIPImageProcessor). ``pad`` puts the frame in
+            the centre of a square and resizes that (LLaVA-1.5's program).
+        fill: the colour of the padding, RGB.
+    """
+
+    kind: Literal["squash", "crop", "pad"] = "squash"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+
+SQUASH = Fit()
+
+
+def resize_frames(frames, image_size: int, fit: Fit = SQUASH) -> np.ndarray:
+    """Make frames RGB squares.
 
     Args:
         frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3], [H, W, 4] (alpha is
             dropped) or [H, W], of any size. They are converted to RGB before the resize.
         image_size: S, the side of the frames in pixels.
+        fit: how other shapes become squares.
 
     Returns:
         uint8 [T, S, S, 3]. Frames that are S x S already are unchanged, and an array of this kind is not copied.
@@ -36,10 +55,10 @@ def resize_frames(frames, image_size: int) -> np.ndarray:
     for frame in frames:
         if isinstance(frame, Image.Image):
             frame.load()  # now: two threads must not load the same image
-    return resize_all(frames, len(frames), image_size, "the frames")
+    return resize_all(frames, len(frames), image_size, "the frames", fit)
 
 
-def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.ndarray:
+def resize_all(frames: Iterable, count: int, image_size: int, name: str, fit: Fit = SQUASH) -> np.ndarray:
     """Resize frames in threads while the next ones are read.
 
     PIL releases the GIL.
@@ -47,6 +66,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.n
     Args:
         frames: `count` frames, or functions that open one and are called in the threads.
         name: the name used in error messages.
+        fit: how other shapes become squares.
 
     Raises:
         VideoError: as `resize_frames`. Errors of the functions pass through.
@@ -59,7 +79,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str) -> np.n
     with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
         for position, frame in enumerate(frames):
             size = getattr(frame, "nbytes", 0)
-            queued.append((pool.submit(_resize_into, resized[position], frame), size))
+            queued.append((pool.submit(_resize_into, resized[position], frame, fit), size))
             held += size
             while held > _BYTES_QUEUED:
                 oldest, size = queued.popleft()
@@ -82,12 +102,36 @@ def _is_resized(frames, image_size: int) -> bool:
     )
 
 
-def _resize_into(slot: np.ndarray, frame) -> None:
+def _resize_into(slot: np.ndarray, frame, fit: Fit) -> None:
     image = frame() if callable(frame) else _to_rgb(frame)
     side = slot.shape[0]
     if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
+        image = _FITS[fit.kind](image, side, fit)
     slot[...] = np.asarray(image)
+
+
+def _squash(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """Resize the shorter side and cut out the centre; roundings as in transformers' image_transforms.py."""
+    shorter = min(image.size)
+    width, height = (side if length == shorter else int(side * length / shorter) for length in image.size)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    return resized.crop((left, top, left + side, top + side))
+
+
+def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """Put the image in the centre of a square, and squash that."""
+    longer = max(image.size)
+    square = Image.new("RGB", (longer, longer), fit.fill)
+    square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
+    return _squash(square, side, fit)
+
+
+_FITS = {"squash": _squash, "crop": _crop, "pad": _pad}
 
 
 def _to_rgb(frame) -> Image.Image:

@@ -69,6 +69,7 @@ def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
 def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> None:
     from sfllava_plugin.limits import Limits
     from sfllava_plugin.video.errors import VideoError
+    from sfllava_plugin.video.resize import Fit
 
     limits = Limits(**request["limits"])
     _limit_memory(limits.decode_bytes)
@@ -78,6 +79,8 @@ def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> N
             request["path"] if file is None else f"/dev/fd/{file}",
             num_frames=request["num_frames"],
             image_size=request["image_size"],
+            sampling=request["sampling"],
+            fit=Fit(**request["fit"] | {"fill": tuple(request["fit"]["fill"])}),
             limits=limits,
             name=request["name"],
         )
