@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
-from sfllava_plugin.checkpoints import families, json_files, vocabulary
+from sfllava_plugin.checkpoints import families, json_files, rope, vocabulary
 from sfllava_plugin.checkpoints import tokenizer as tokenizer_files
 from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.formats import Format, read_json
@@ -32,6 +32,7 @@ from sfllava_plugin.checkpoints.prepared import (
     CheckpointError,
     is_prepared,
 )
+from sfllava_plugin.checkpoints.settings import settle
 from sfllava_plugin.checkpoints.video_config import KEY, VideoConfig
 from sfllava_plugin.checkpoints.weights import weight_files
 from sfllava_plugin.registry import Entry
@@ -104,13 +105,22 @@ def _write(source: _Source, out: Path) -> None:
     tokenizer = tokenizer_files.load(out)
     marker = tokenizer.convert_tokens_to_ids(prompts.VIDEO_MARKER)
     config = source.family.read_config(folder, source.format, marker)
+    settings = settle(entry, source.family.native, source.family.name)
+    rope.scale(config.text_config, settings.rope)
     video = VideoConfig(
-        frames=entry.frames,
-        pathways=entry.pathways,
+        frames=settings.frames,
+        pathways=settings.pathways,
+        newline=settings.newline,
+        order=settings.order,
+        pool=settings.pool,
+        sampling=settings.sampling,
+        fit=settings.fit,
+        time_instruction=settings.time_instruction,
         geometry=source.family.geometry(folder, source.format, config),
+        weights=families.extra_weights(folder),
         trained_vocab_size=vocabulary.extend(config, folder, max(tokenizer.get_vocab().values())),
     )
-    context = _context(entry, config, video)
+    context = _context(entry.name, settings.max_model_len, config, video)
     family = entry.prompts or source.family.prompts(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -140,15 +150,15 @@ def _write(source: _Source, out: Path) -> None:
     )
 
 
-def _context(entry: Entry, config: LlavaNextConfig, video: VideoConfig) -> int:
+def _context(name: str, asked: int | None, config: LlavaNextConfig, video: VideoConfig) -> int:
     """Tokens of prompt and answer; refuses frames and pathways that leave none for a question."""
-    trained = config.text_config.max_position_embeddings
-    context = min(entry.max_model_len or trained, trained)
-    video.pathways.check(video.geometry)
+    trained = rope.positions(config.text_config)
+    context = min(asked or trained, trained)
+    video.check()
     tokens = video.tokens(video.frames)
     if tokens >= context:
         raise CheckpointError(
-            f"{entry.name}: {entry.frames} frames through {entry.pathways} take {tokens} tokens, and the model reads "
+            f"{name}: {video.frames} frames through {video.pathways} take {tokens} tokens, and the model reads "
             f"{context}: take fewer frames or a coarser pathway"
         )
     return context

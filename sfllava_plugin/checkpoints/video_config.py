@@ -4,6 +4,7 @@
 """
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,8 +12,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.formats import read_json
+from sfllava_plugin.tokens.arrangement import Arrangement, Newline, Order, PoolPlace
 from sfllava_plugin.tokens.geometry import Geometry
 from sfllava_plugin.tokens.layout import TokenLayout, parse
+from sfllava_plugin.tokens.notation import PathwayError
+from sfllava_plugin.video.resize import Fit, FitKind
+from sfllava_plugin.video.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -31,8 +36,13 @@ class VideoConfig(BaseModel):
     Attributes:
         version: of this form.
         frames: taken from a video.
-        pathways: its token layout, written in the released notation.
+        pathways: the poolings, written in their notation.
+        newline, order, pool: the arrangement of the tokens (tokens/arrangement.py).
+        sampling: the choice of frames (video/sampling.py).
+        fit: the way frames become squares (video/resize.py).
+        time_instruction: whether the prompt says when each frame was taken (prompts/time_instruction.py).
         geometry: the tower's.
+        weights: names of the checkpoint's weights beside tower, projector and language model.
         trained_vocab_size: rows of the weights' embedding; ids beyond them have no trained row.
     """
 
@@ -41,7 +51,14 @@ class VideoConfig(BaseModel):
     version: Literal[1] = VERSION
     frames: Annotated[int, Field(strict=True)]
     pathways: Pathways
+    newline: Newline
+    order: Order
+    pool: PoolPlace
+    sampling: Sampling
+    fit: FitKind
+    time_instruction: Annotated[bool, Field(strict=True)]
     geometry: Geometry
+    weights: tuple[str, ...]
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
 
     @classmethod
@@ -68,12 +85,36 @@ class VideoConfig(BaseModel):
         most = registry.load().limits.frames
         if not 1 <= video.frames <= most:
             raise ValueError(f"{KEY}.frames must be 1 to {most}, not {video.frames!r}")
-        video.pathways.check(video.geometry)
+        video.check()
         return video
+
+    def check(self) -> None:
+        """Refuse a layout that the tower or the checkpoint cannot have.
+
+        Raises:
+            PathwayError: naming what does not fit.
+        """
+        self.layout.check(self.geometry)
+        if missing := set(self.layout.extra_weights) - set(self.weights):
+            raise PathwayError(
+                f"{self.pathways} with newline {self.newline!r} needs the weight {min(missing)}, "
+                "and this checkpoint has none: use newline 'none'"
+            )
+
+    @cached_property
+    def layout(self) -> TokenLayout:
+        """The token layout: the pathways in their arrangement."""
+        return self.pathways.arranged(Arrangement(self.newline, self.order, self.pool))
+
+    @property
+    def frame_fit(self) -> Fit:
+        """The way frames become squares; padding has the tower's mean colour."""
+        red, green, blue = (int(255 * value) for value in self.geometry.mean)
+        return Fit(self.fit, (red, green, blue))
 
     def tokens(self, frames: int) -> int:
         """Count the tokens of a video of ``frames`` frames: its placeholders and its embeddings alike."""
-        return self.pathways.count(frames, self.geometry)
+        return self.layout.count(frames, self.geometry)
 
     @property
     def image_tokens(self) -> int:

@@ -17,6 +17,9 @@ _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
 
+FitKind = Literal["squash", "crop", "pad"]
+
+
 @dataclass(frozen=True)
 class Fit:
     """The way a frame of any shape becomes a square; PIL's bicubic filter in each.
@@ -28,7 +31,7 @@ class Fit:
         fill: the colour of the padding, RGB.
     """
 
-    kind: Literal["squash", "crop", "pad"] = "squash"
+    kind: FitKind = "squash"
     fill: tuple[int, int, int] = (0, 0, 0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sfllava_plugin.checkpoints.formats import Format
+from sfllava_plugin.checkpoints.settings import Native
 from sfllava_plugin.tokens.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -17,18 +18,17 @@ class Family(Protocol):
     Attributes:
         name: as its authors write it.
         architectures: what config.json may name, in either format.
-        weight_names: regular expressions over the checkpoint's names of weights, each with its replacement in vLLM's
-            names; None drops the weight. They are applied in order.
-        native: the notation of its own token layout for videos; None for families trained on images alone.
+        example: a checkpoint of it, for error messages.
+        native: the settings its checkpoints were trained with.
     """
 
     name: str
     architectures: tuple[str, ...]
-    weight_names: Mapping[str, str | None]
-    native: str | None
+    example: str
+    native: Native
 
     def format_of(self, config: dict[str, Any]) -> Format | None:
-        """Tell the format of a config.json by its architecture; None if it is another family's."""
+        """Tell the format of a config.json by its architecture and fields; None if it is another family's."""
 
     def objection(self, config: dict[str, Any]) -> str | None:
         """Say which field makes this another method than the family's; None if there is none."""
@@ -52,3 +52,21 @@ class Family(Protocol):
 
     def prompts(self, config: "LlavaNextConfig", tokenizer: "PreTrainedTokenizerBase") -> str:
         """Choose the prompts (a key of `prompts.FAMILIES`) of an entry that names none."""
+
+
+#: Regular expressions over the names of a checkpoint's weights, each with its replacement in vLLM's names, in order.
+#: llava-hf's repositories, what transformers 5 saves, and the authors' repositories share them in all families.
+WEIGHT_NAMES: Mapping[str, str | None] = {
+    r"^model\.(image_newline|faster_token)$": r"\1",
+    r"^model\.(vision_tower\.vision_tower|vision_tower)\.": "vision_tower.",
+    r"^vision_tower\.(?!vision_model\.)": "vision_tower.vision_model.",
+    r"^model\.mm_projector\.0\.": "multi_modal_projector.linear_1.",
+    r"^model\.mm_projector\.2\.": "multi_modal_projector.linear_2.",
+    r"^model\.multi_modal_projector\.": "multi_modal_projector.",
+    r"^model\.language_model\.": "language_model.model.",
+    r"^model\.": "language_model.model.",
+    r"^lm_head\.": "language_model.lm_head.",
+}
+
+#: Weights beside tower, projector and language model, which token layouts may need.
+EXTRA_WEIGHTS = ("image_newline", "faster_token")

@@ -1,0 +1,204 @@
+"""What all families share: a tower, two linears and a language model that vLLM has."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, LlavaNextConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from sfllava_plugin.checkpoints.families.tower_shapes import vision_config
+from sfllava_plugin.checkpoints.families.towers import Tower, stock_name
+from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
+from sfllava_plugin.checkpoints.normalisation import read_statistics
+from sfllava_plugin.checkpoints.prepared import CheckpointError
+from sfllava_plugin.checkpoints.settings import Native
+from sfllava_plugin.checkpoints.weights import tensors
+from sfllava_plugin.tokens.geometry import Geometry
+
+#: Architectures of the original format, and the language model inside each.
+LANGUAGE_MODELS = {
+    "LlavaLlamaForCausalLM": "llama",
+    "LlavaMistralForCausalLM": "mistral",
+    "LlavaQwenForCausalLM": "qwen2",
+}
+
+#: Fields of an original config.json about training, and those the weights answer as well.
+_WITHOUT_EFFECT = {
+    "mm_hidden_size",
+    "mm_projector_lr",
+    "mm_tunable_parts",
+    "mm_use_im_patch_token",
+    "mm_vision_tower",
+    "mm_vision_tower_lr",
+}
+_NOT_OF_TEXT = ("mm_", "image_", "tune_", "use_mm", "unfreeze_", "freeze_")
+
+
+class LlavaFamily:
+    """A family whose members differ in a table of fields.
+
+    Attributes:
+        name, example, native: as in `family.Family`.
+        hf: the architecture of the llava-hf format, and its transformers class.
+        originals: architectures of the original format.
+        tower: the kind of tower.
+        hf_fields: values that an hf config.json must have.
+        original_fields: values that an original one must have.
+        original_defaults: values that it may leave out.
+        telling: fields of either format that only this family has, so that they need no objection.
+    """
+
+    name: str
+    example: str
+    native: Native
+    hf: tuple[str, type[PretrainedConfig]] | None = None
+    originals: tuple[str, ...] = ()
+    tower: Tower
+    hf_fields: Mapping[str, Any] = {}
+    original_fields: Mapping[str, Any] = {}
+    original_defaults: Mapping[str, Any] = {}
+    telling: tuple[str, ...] = ()
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """What config.json may name."""
+        return (*((self.hf[0],) if self.hf else ()), *self.originals)
+
+    def format_of(self, config: dict[str, Any]) -> Format | None:
+        found = architecture(config)
+        if self.hf and found == self.hf[0]:
+            return "hf"
+        return "original" if found in self.originals and self.is_own(config) else None
+
+    def is_own(self, config: dict[str, Any]) -> bool:
+        """Tell whether the fields of an original config.json are this family's."""
+        return True
+
+    def objection(self, config: dict[str, Any]) -> str | None:
+        if self.format_of(config) == "hf":
+            return None
+        fields = {**self.original_defaults, **{key: value for key, value in config.items() if value is not None}}
+        if stock_name(fields) != self.tower.stock:
+            return f"mm_vision_tower is {fields.get('mm_vision_tower')!r}, {self.name} has {self.tower.stock}"
+        expected = {**self.original_fields, **self.original_defaults}
+        for key, value in expected.items():
+            if (found := fields.get(key)) != value:
+                return f"{key} is {found!r}, {self.name} has {value!r}"
+        for key, value in fields.items():
+            known = key in expected or key in self.telling or key in _WITHOUT_EFFECT
+            if key.startswith("mm_") and value and not known:
+                return f"{key} is {value!r}, {self.name} has no such field"
+        return None
+
+    def read_config(self, folder: Path, found: Format, image_token_id: int) -> LlavaNextConfig:
+        raw = read_json(folder / "config.json")
+        try:
+            config = self._from_hf(raw) if found == "hf" else self._from_original(folder, raw, image_token_id)
+        except CheckpointError:
+            raise
+        except Exception as error:  # transformers raises whatever its validators raise
+            raise CheckpointError(
+                f"{folder}: config.json describes no model that transformers knows ({type(error).__name__}: {error})"
+            ) from error
+        describes_tower = found == "original" or "vision_config" in raw
+        self._check(folder, raw if found == "hf" else {}, config, image_token_id, describes_tower=describes_tower)
+        _drop_dynamic_rope(config.text_config)
+        _tie(folder, config)
+        return config
+
+    def geometry(self, folder: Path, found: Format, config: LlavaNextConfig) -> Geometry:
+        tower = config.vision_config
+        grid = tower.image_size // tower.patch_size
+        mean, std = read_statistics(folder, self.tower.statistics if found == "original" else None)
+        return Geometry(
+            tower=self.tower.kind,
+            rows=grid,
+            columns=grid,
+            image_size=tower.image_size,
+            mean=mean,
+            std=std,
+            feature_layer=self._feature_layer(config),
+            class_token=self.tower.class_token,
+        )
+
+    def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+        raise NotImplementedError
+
+    def _feature_layer(self, config: LlavaNextConfig) -> int:
+        """The program takes the stock SigLIP's last layer off, also where the files hold it."""
+        whole = self.tower.kind == "siglip" and config.vision_config.num_hidden_layers == self.tower.layers
+        return -2 if whole else self.tower.feature_layer
+
+    def _from_hf(self, raw: dict[str, Any]) -> LlavaNextConfig:
+        """Read the family's transformers configuration, and carry its parts over into one that all families share."""
+        _, kind = self.hf
+        own = kind(**raw)
+        if isinstance(own, LlavaNextConfig):
+            return own
+        return LlavaNextConfig(
+            text_config=own.text_config,
+            vision_config=own.vision_config,
+            image_token_index=own.image_token_index,
+            image_grid_pinpoints=getattr(own, "image_grid_pinpoints", None),
+            projector_hidden_act=own.projector_hidden_act,
+            vision_feature_layer=own.vision_feature_layer,
+            vision_feature_select_strategy=own.vision_feature_select_strategy,
+            multimodal_projector_bias=own.multimodal_projector_bias,
+            tie_word_embeddings=own.tie_word_embeddings,
+            dtype=own.dtype,
+        )
+
+    def _from_original(self, folder: Path, raw: dict[str, Any], image_token_id: int) -> LlavaNextConfig:
+        text = {
+            key: value
+            for key, value in raw.items()
+            if not key.startswith(_NOT_OF_TEXT) and key not in ("architectures", "model_type")
+        }
+        return LlavaNextConfig(
+            text_config=AutoConfig.for_model(LANGUAGE_MODELS[architecture(raw)], **text),
+            vision_config=vision_config(folder, self.tower),
+            image_token_index=image_token_id,
+            image_grid_pinpoints=raw.get("image_grid_pinpoints"),
+            projector_hidden_act="gelu",
+            vision_feature_layer=self.tower.feature_layer,
+            vision_feature_select_strategy=self.tower.strategy,
+            tie_word_embeddings=raw.get("tie_word_embeddings", False),
+            dtype=raw.get("dtype", raw.get("torch_dtype")),
+        )
+
+    def _check(
+        self, folder: Path, raw: dict[str, Any], config: LlavaNextConfig, image_token_id: int, *, describes_tower: bool
+    ) -> None:
+        """Refuse values that the family is not defined for."""
+        expected = {
+            "vision_feature_layer": self.tower.feature_layer,
+            "vision_feature_select_strategy": self.tower.strategy,
+            "projector_hidden_act": "gelu",
+            "image_token_index": image_token_id,
+        }
+        for key, value in expected.items():
+            if (found := getattr(config, key)) != value:
+                raise CheckpointError(f"{folder}: {key} is {found!r}, {self.name} needs {value!r}")
+        for key, value in self.hf_fields.items():
+            if raw and (found := raw.get(key, value)) != value:
+                raise CheckpointError(f"{folder}: {key} is {found!r}, {self.name} needs {value!r}")
+        tower = config.vision_config
+        if not isinstance(tower, self.tower.config):
+            needed = self.tower.config.model_type
+            raise CheckpointError(f"{folder}: the tower is {tower.model_type}, {self.name} needs {needed}")
+        sizes = (tower.image_size, tower.patch_size)
+        if not describes_tower or not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise CheckpointError(f"{folder}: config.json describes no tower (image and patch size {sizes})")
+
+
+def _drop_dynamic_rope(text_config: PretrainedConfig) -> None:
+    """Drop dynamic NTK scaling: the identity within the trained length, where vLLM's table of it ends."""
+    rope = getattr(text_config, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "dynamic":
+        text_config.rope_parameters = {"rope_type": "default", "rope_theta": rope["rope_theta"]}
+
+
+def _tie(folder: Path, config: LlavaNextConfig) -> None:
+    """Say that the head is the embedding, where the files hold no head of their own."""
+    if not any(name.endswith("lm_head.weight") for name, _ in tensors(folder)):
+        config.text_config.tie_word_embeddings = config.tie_word_embeddings = True
