@@ -18,7 +18,7 @@ from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.prompts import FAMILIES
 from sfllava_plugin.tokens.arrangement import Newline, Order, PoolPlace
 from sfllava_plugin.tokens.layout import TokenLayout, parse
-from sfllava_plugin.video.resize import FitKind
+from sfllava_plugin.video.fit import FitKind
 from sfllava_plugin.video.sampling import Sampling
 
 #: The environment variable for the user's own file.

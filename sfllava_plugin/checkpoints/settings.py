@@ -6,7 +6,7 @@ from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.registry import NATIVE, Entry
 from sfllava_plugin.tokens.arrangement import Newline, Order, PoolPlace
 from sfllava_plugin.tokens.layout import DEFAULT, TokenLayout, parse
-from sfllava_plugin.video.resize import FitKind
+from sfllava_plugin.video.fit import FitKind
 from sfllava_plugin.video.sampling import Sampling
 
 

@@ -16,7 +16,7 @@ from sfllava_plugin.tokens.arrangement import Arrangement, Newline, Order, PoolP
 from sfllava_plugin.tokens.geometry import Geometry
 from sfllava_plugin.tokens.layout import TokenLayout, parse
 from sfllava_plugin.tokens.notation import PathwayError
-from sfllava_plugin.video.resize import Fit, FitKind
+from sfllava_plugin.video.fit import Fit, FitKind
 from sfllava_plugin.video.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ class VideoConfig(BaseModel):
     version: Literal[1] = VERSION
     frames: Annotated[int, Field(strict=True)]
     pathways: Pathways
-    newline: Newline
-    order: Order
-    pool: PoolPlace
-    sampling: Sampling
-    fit: FitKind
-    time_instruction: Annotated[bool, Field(strict=True)]
+    newline: Newline = "none"
+    order: Order = "slow_first"
+    pool: PoolPlace = "after_projector"
+    sampling: Sampling = "middles"
+    fit: FitKind = "squash"
+    time_instruction: Annotated[bool, Field(strict=True)] = False
     geometry: Geometry
-    weights: tuple[str, ...]
+    weights: tuple[str, ...] = ()
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
 
     @classmethod

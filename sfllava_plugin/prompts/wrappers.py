@@ -1,7 +1,7 @@
-"""The paper's prompts: wrappers around a question, for each family of language models.
+"""Wrappers around a question, for each family of language models: the paper's, and those of trained video models.
 
-They are part of the method: without them EgoSchema drops by three to four points (arXiv 2407.15841, appendix). The
-paper calls them prompt frames.
+The paper's are part of the method: without them EgoSchema drops by three to four points (arXiv 2407.15841, appendix).
+It calls them prompt frames. Models trained on videos get the conversation they were trained with, and no wrapper.
 """
 
 from dataclasses import dataclass
@@ -60,6 +60,25 @@ _GENERIC = Family(
     multiple_choice=Wrapper(f"{_INPUT}\nQuestion: ", _BEST_ANSWER, system=_EXPERT, after_question=_BEST),
 )
 
+#: After the options, in the training data of LLaVA-1.5 and all that followed.
+_LETTER = "\nAnswer with the option's letter from the given choices directly."
+
+
+def _trained(system: str, template: str) -> Family:
+    """A conversation of LLaVA-NeXT's conversation.py, as its video models were trained."""
+    return Family(
+        open_ended=Wrapper("", "", system=system),
+        multiple_choice=Wrapper("", "", system=system, after_question=_LETTER),
+        template=template,
+        conversation=system,
+    )
+
+
+_CURIOUS = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+
 FAMILIES = {
     "vicuna": Family(
         open_ended=Wrapper(_OPEN_ENDED, f"\n{_OPEN_ENDED_ANSWER}", after_question=" \n"),
@@ -70,10 +89,7 @@ FAMILIES = {
             after_question=f"{_BEST} \n",
         ),
         template="vicuna.jinja",
-        conversation=(
-            "A chat between a curious human and an artificial intelligence assistant. "
-            "The assistant gives helpful, detailed, and polite answers to the human's questions."
-        ),
+        conversation=_CURIOUS,
     ),
     "yi": Family(
         open_ended=Wrapper(
@@ -96,4 +112,7 @@ FAMILIES = {
     "mistral": _GENERIC,
     "llama3": _GENERIC,
     "qwen": _GENERIC,
+    "vicuna_v1": _trained(_CURIOUS, "vicuna.jinja"),
+    "chatml": _trained("Answer the questions.", "yi.jinja"),
+    "qwen_1_5": _trained("You are a helpful assistant.", "yi.jinja"),
 }

@@ -20,11 +20,12 @@ from PIL import Image
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecodeError, Miscount, VideoError, printable
 from sfllava_plugin.video.filetype import looks_like_video
+from sfllava_plugin.video.fit import SQUASH, Fit
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.readers.decord_reader import DecordReader
 from sfllava_plugin.video.readers.pyav_reader import PyAVReader
 from sfllava_plugin.video.readers.reader import Reader
-from sfllava_plugin.video.resize import SQUASH, Fit, resize_all
+from sfllava_plugin.video.resize import resize_all
 from sfllava_plugin.video.sampling import Sampling, sample_indices
 
 # Bytes read to recognise the file type.

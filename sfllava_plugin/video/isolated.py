@@ -17,10 +17,10 @@ from dataclasses import asdict
 
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecoderUnavailable, VideoError, printable
+from sfllava_plugin.video.fit import SQUASH, Fit
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.pool import Pool
 from sfllava_plugin.video.isolation.worker_process import WorkerProcess
-from sfllava_plugin.video.resize import SQUASH, Fit
 from sfllava_plugin.video.sampling import Sampling
 
 __all__ = ["read_video", "sandbox_gaps", "stop"]

@@ -4,38 +4,16 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.fit import SQUASH, Fit
 
 # Decoded frames queued for resizing: bounds the memory that 4K video takes.
 _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
-
-
-FitKind = Literal["squash", "crop", "pad"]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The way a frame of any shape becomes a square; PIL's bicubic filter in each.
-
-    Attributes:
-        kind: ``squash`` ignores the aspect ratio (SlowFast-LLaVA, and every checkpoint with a SigLIP tower). ``crop``
-            resizes the shorter side and takes the centre (transformers' CLIPImageProcessor). ``pad`` puts the frame in
-            the centre of a square and resizes that (LLaVA-1.5's program).
-        fill: the colour of the padding, RGB.
-    """
-
-    kind: FitKind = "squash"
-    fill: tuple[int, int, int] = (0, 0, 0)
-
-
-SQUASH = Fit()
 
 
 def resize_frames(frames, image_size: int, fit: Fit = SQUASH) -> np.ndarray:

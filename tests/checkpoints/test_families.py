@@ -12,7 +12,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from examples.random_checkpoint import SMALL, write_checkpoint
-from sfllava_plugin.checkpoints.families import FAMILIES, find, weight_names
+from sfllava_plugin.checkpoints.families import FAMILIES, WEIGHT_NAMES, find
 from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors
@@ -228,7 +228,7 @@ def test_every_weight_of_a_checkpoint_has_a_name_in_vllm(written, found):
     parts = ("vision_tower.vision_model.", "multi_modal_projector.linear_", "language_model.")
     for name, _ in tensors(written[found]):
         named = name
-        for pattern, new in weight_names().items():
+        for pattern, new in WEIGHT_NAMES.items():
             named = re.sub(pattern, new or "", named)
         assert not named or named.startswith(parts), name
-    assert [pattern for pattern, name in weight_names().items() if name is None]
+    assert [pattern for pattern, name in WEIGHT_NAMES.items() if name is None]

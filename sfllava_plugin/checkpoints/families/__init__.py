@@ -19,7 +19,7 @@ from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors
 
-__all__ = ["FAMILIES", "WEIGHT_NAMES", "extra_weights", "find", "refusal"]
+__all__ = ["EXTRA_WEIGHTS", "FAMILIES", "WEIGHT_NAMES", "extra_weights", "find", "refusal"]
 
 #: Every supported family, in the order in which config.json is tried: those told by fields before LLaVA-NeXT.
 FAMILIES: tuple[Family, ...] = (LlavaVideo(), OneVision(), NextVideo(), Llava15(), LlavaNext())

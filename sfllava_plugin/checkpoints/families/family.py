@@ -57,7 +57,6 @@ class Family(Protocol):
 #: Regular expressions over the names of a checkpoint's weights, each with its replacement in vLLM's names, in order.
 #: llava-hf's repositories, what transformers 5 saves, and the authors' repositories share them in all families.
 WEIGHT_NAMES: Mapping[str, str | None] = {
-    r"^model\.(image_newline|faster_token)$": r"\1",
     r"^model\.(vision_tower\.vision_tower|vision_tower)\.": "vision_tower.",
     r"^vision_tower\.(?!vision_model\.)": "vision_tower.vision_model.",
     r"^model\.mm_projector\.0\.": "multi_modal_projector.linear_1.",

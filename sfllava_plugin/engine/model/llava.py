@@ -26,7 +26,7 @@ from vllm.model_executor.models.utils import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
-from sfllava_plugin.checkpoints.families import weight_names
+from sfllava_plugin.checkpoints.families import EXTRA_WEIGHTS, WEIGHT_NAMES
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.model.processing import (
     SlowFastLlavaDummyInputs,
@@ -56,7 +56,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         "gate_up_proj": ["gate_proj", "up_proj"],
     }
     hf_to_vllm_mapper = WeightsMapper(
-        orig_to_new_regex={re.compile(pattern): name for pattern, name in weight_names().items()}
+        orig_to_new_regex={re.compile(pattern): name for pattern, name in WEIGHT_NAMES.items()}
     )
 
     @classmethod
@@ -79,6 +79,12 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
             self.multi_modal_projector = Projector(
                 config, quant_config, replicated=sharded, prefix=maybe_prefix(prefix, "multi_modal_projector")
             )
+        self.extra_weights = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.empty(config.text_config.hidden_size), requires_grad=False)
+                for name in self.video_config.layout.extra_weights
+            }
+        )
         self.frame_encoder = FrameEncoder(geometry, sharded=sharded)
         self._cache_config = vllm_config.cache_config
         self._encoder_cache_tokens = vllm_config.scheduler_config.encoder_cache_size
@@ -98,16 +104,22 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
             video_frames: uint8 [T, S, S, 3] for each video, a list or one tensor when they are equally long.
             image_frames: uint8 [S, S, 3] for each image.
         """
-        embeddings = []
-        project = self.multi_modal_projector.output
-        layout, geometry = self.video_config.pathways, self.video_config.geometry
-        for frames in kwargs.get("video_frames", ()):
-            hidden = self._hidden(layout.compose(frames))
-            embeddings.append(layout.tokens(hidden, len(frames), geometry, project, {}))
+        embeddings = [self._video(frames) for frames in kwargs.get("video_frames", ())]
         if "image_frames" in kwargs:
             images = torch.stack(list(kwargs["image_frames"]))
-            embeddings.extend(project(torch.cat(list(self._hidden(images)))))
+            hidden = torch.cat(list(self._hidden(images)))
+            embeddings.extend(self.multi_modal_projector.output(hidden))
         return self._with_whole_cache(embeddings) if self._is_measured else tuple(embeddings)
+
+    def _video(self, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 [T, S, S, 3] -> [tokens, D]."""
+        layout, geometry, projector = self.video_config.layout, self.video_config.geometry, self.multi_modal_projector
+        pictures = layout.compose(frames)
+        if layout.arrangement.pool == "before_projector":
+            features = self.frame_encoder.features(self.vision_tower, pictures)
+            return layout.tokens(features, len(frames), geometry, projector, self.extra_weights)
+        hidden = self._hidden(pictures)
+        return layout.tokens(hidden, len(frames), geometry, projector.output, self.extra_weights)
 
     @property
     def _is_measured(self) -> bool:
@@ -167,12 +179,19 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         return logits
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        return AutoWeightsLoader(self).load_weights(self._with_every_row(weights), mapper=self.hf_to_vllm_mapper)
+        return AutoWeightsLoader(self).load_weights(self._prepared(weights), mapper=self.hf_to_vllm_mapper)
 
-    def _with_every_row(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Append rows of zeros to embedding and head, up to the vocabulary that config.json names."""
+    def _prepared(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Append rows of zeros to embedding and head, up to the vocabulary that config.json names.
+
+        Of the extra weights, only those that the token layout needs are kept.
+        """
         missing = self.config.text_config.vocab_size - self.video_config.trained_vocab_size
         for name, weight in weights:
+            if (extra := name.rpartition(".")[2]) in EXTRA_WEIGHTS:
+                if extra in self.extra_weights:
+                    yield f"extra_weights.{extra}", weight
+                continue
             if missing and name.endswith(("embed_tokens.weight", "lm_head.weight")):
                 weight = nn.functional.pad(weight, (0, 0, 0, missing))
             yield name, weight

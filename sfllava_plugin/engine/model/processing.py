@@ -132,7 +132,8 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
     def _resized(self, frames) -> torch.Tensor:
         if isinstance(frames, torch.Tensor):
             frames = frames.numpy()
-        return torch.from_numpy(resize_frames(frames, self.info.video_config.geometry.image_size))
+        video_config = self.info.video_config
+        return torch.from_numpy(resize_frames(frames, video_config.geometry.image_size, video_config.frame_fit))
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]

@@ -38,3 +38,7 @@ class Projector(nn.Module):
     def output(self, hidden: torch.Tensor) -> torch.Tensor:
         """Apply the second linear, an affine map: [..., hidden width] -> [..., language model width]."""
         return self.linear_2(hidden)[0]
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Apply both halves: [..., tower width] -> [..., language model width]."""
+        return self.output(self.hidden(features))

@@ -7,6 +7,7 @@ from torch import nn
 from transformers import LlavaNextConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 from vllm.model_executor.models.clip import CLIPVisionModel
+from vllm.model_executor.models.siglip import SiglipVisionModel
 from vllm.model_executor.models.vision import run_dp_sharded_vision_model
 from vllm.platforms import current_platform
 
@@ -21,9 +22,13 @@ _RESCALE = 0.00392156862745098
 
 def build_tower(
     config: LlavaNextConfig, geometry: Geometry, quant_config: QuantizationConfig | None, prefix: str
-) -> CLIPVisionModel:
-    """Build vLLM's tower, up to the layer whose hidden state is read."""
-    return CLIPVisionModel(
+) -> CLIPVisionModel | SiglipVisionModel:
+    """Build vLLM's tower, up to the layer whose hidden state is read.
+
+    No layer is selected when it runs: vLLM counts negative layers from the end of the uncut tower.
+    """
+    kind = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}[geometry.tower]
+    return kind(
         config.vision_config,
         quant_config=quant_config,
         num_hidden_layers_override=config.vision_config.num_hidden_layers + geometry.feature_layer + 1,

@@ -16,7 +16,9 @@ from sfllava_plugin.video.errors import VideoError
 if TYPE_CHECKING:
     import numpy as np
 
+    from sfllava_plugin.video.fit import Fit
     from sfllava_plugin.video.frames import Video
+    from sfllava_plugin.video.sampling import Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ class LoaderOptions:
 
     frames: int
     image_size: int
+    sampling: "Sampling"
+    fit: "Fit"
     limits: Limits
 
 
@@ -70,6 +74,8 @@ def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[np.ndar
         data,
         num_frames=frames,
         image_size=options.image_size,
+        sampling=options.sampling,
+        fit=options.fit,
         limits=options.limits,
         fail_when_busy=middleware.is_server(),
     )

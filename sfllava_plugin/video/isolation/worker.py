@@ -69,7 +69,7 @@ def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
 def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> None:
     from sfllava_plugin.limits import Limits
     from sfllava_plugin.video.errors import VideoError
-    from sfllava_plugin.video.resize import Fit
+    from sfllava_plugin.video.fit import Fit
 
     limits = Limits(**request["limits"])
     _limit_memory(limits.decode_bytes)
