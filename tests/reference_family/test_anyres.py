@@ -16,10 +16,11 @@ from tests.reference_family.test_frames import picture
 
 NEXT = anyres.pinpoints(anyres.NEXT_TILES, 336)
 ONEVISION = anyres.pinpoints(anyres.ONEVISION_TILES, 384)
-# (height, width); 1153 x 944 and 1080 x 1920 exceed OneVision's limit, 352 x 748 needs the rounding.
+# (height, width); 1153 x 944, 1080 x 1920 and 928 x 1154 exceed OneVision's limit, the last where floor division and a
+# truncated quotient differ; 352 x 748 needs the rounding.
 SIZES = [
     *((480, 640), (640, 480), (720, 1280), (336, 336), (384, 384), (322, 40), (352, 748), (748, 352)),
-    *((500, 700), (1153, 944), (1080, 1920), (37, 500), (1, 9), (201, 199)),
+    *((500, 700), (1153, 944), (1080, 1920), (37, 500), (1, 9), (201, 199), (928, 1154)),
 ]
 
 
