@@ -4,7 +4,6 @@
 """
 
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -101,7 +100,7 @@ class VideoConfig(BaseModel):
                 "and this checkpoint has none: use newline 'none'"
             )
 
-    @cached_property
+    @property
     def layout(self) -> TokenLayout:
         """The token layout: the pathways in their arrangement."""
         return self.pathways.arranged(Arrangement(self.newline, self.order, self.pool))

@@ -1,0 +1,107 @@
+"""Every family in the engine, against transformers' own classes and a plain recomputation.
+
+The references in tests/reference_family were written from a specification alone, and share no code with the package.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from sfllava_plugin.checkpoints.prepare import prepare
+from sfllava_plugin.registry import Entry
+from sfllava_plugin.video.decode import decode
+from tests import reference
+from tests.engine.support import FEATURES, KV_CACHE, assert_same_answer, model_of
+from tests.reference_family import checkpoints, models
+
+
+class Case(NamedTuple):
+    """A checkpoint and the settings of its entry."""
+
+    kind: str
+    settings: dict
+    family: str | None = None
+
+
+NATIVE = {
+    "onevision": Case("onevision", {}),
+    "onevision-original": Case("onevision-original", {}),
+    "llava-video": Case("llava-video", {"time_instruction": False}),
+    "next-video": Case("next-video", {}),
+    "next-video-34b": Case("next-video", {}, "yi"),
+}
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """written(case): the folder of a random checkpoint with the real grid."""
+    done: dict[tuple, Path] = {}
+
+    def write(case: Case) -> Path:
+        key = (case.kind, case.family)
+        if key not in done:
+            done[key] = checkpoints.write(tmp_path_factory.mktemp(case.kind), case.kind, family=case.family)
+        return done[key]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def family_runner(written, tmp_path_factory):
+    """family_runner(case): an engine in float32."""
+    from sfllava_plugin.engine.offline import Runner
+
+    started = {}
+
+    def start(case: Case):
+        key = str(case)
+        if key not in started:
+            entry = Entry(name="tested", checkpoint=str(written(case)), **case.settings)
+            directory = prepare(entry, tmp_path_factory.mktemp("prepared") / "model")
+            arguments = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": KV_CACHE}
+            started[key] = Runner(str(directory), arguments)
+        return started[key]
+
+    return start
+
+
+def frames_of(runner, source) -> np.ndarray:
+    config = runner.video_config
+    size, fit = config.geometry.image_size, config.frame_fit
+    return decode(source, num_frames=config.frames, image_size=size, sampling=config.sampling, fit=fit).frames
+
+
+def embedded(runner, frames: np.ndarray) -> torch.Tensor:
+    with torch.inference_mode():
+        [tokens] = model_of(runner).embed_multimodal(video_frames=[torch.from_numpy(frames)])
+    return tokens
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_the_native_layout_gives_the_features_of_transformers(family_runner, written, bikes, name):
+    runner, folder = family_runner(NATIVE[name]), written(NATIVE[name])
+    frames = frames_of(runner, bikes)
+    for count in (1, 2, 6, len(frames)):
+        found = embedded(runner, frames[:count])
+        expected = models.native_video_features(folder, frames[:count])
+        assert found.shape == expected.shape == (runner.video_config.tokens(count), 128)
+        assert expected.abs().max() > 1, "zeros would prove nothing"
+        assert (found - expected).abs().max() < FEATURES
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_an_answer_is_that_of_transformers(family_runner, written, bikes, name):
+    from sfllava_plugin.engine.offline import Question
+
+    runner, folder = family_runner(NATIVE[name]), written(NATIVE[name])
+    answer = runner.answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
+    features = models.native_video_features(folder, frames_of(runner, bikes))
+    tokenizer = runner.engine.get_tokenizer()
+    prompt = answer.prompt.removeprefix(tokenizer.bos_token or "\0")
+    ids = reference.prompt_token_ids(tokenizer, prompt)
+    marker = tokenizer.convert_tokens_to_ids("<image>")
+    expanded = [token for i in ids for token in ([marker] * len(features) if i is None else [i])]
+    assert_same_answer(answer, expanded, models.greedy(folder, ids, features, 12))
