@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Callable[..., Path]:
-    """Write a checkpoint of a kind and return its folder; tiny unless told otherwise."""
+    """Write a checkpoint, tiny by default, and return its folder."""
     # Imported here because a Python without torch reads this file, too.
     import torch
 

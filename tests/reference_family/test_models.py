@@ -1,4 +1,4 @@
-"""Features and answers, against the same layouts recomputed and transformers' own way to the answer."""
+"""Features and answers, against plain recomputation and transformers' own paths."""
 
 import numpy as np
 import pytest
