@@ -1,4 +1,4 @@
-"""Pictures of any size: a canvas of tiles, and the tokens left of it.
+"""Pictures of any size: tiles on a canvas, and their tokens.
 
 All sizes are (height, width).
 """
@@ -33,7 +33,10 @@ def swapped(sizes: Sequence[Size]) -> list[Size]:
 
 
 def canvas(size: Size, sizes: Sequence[Size]) -> Size:
-    """Choose the canvas that keeps most pixels, then the one that wastes least; the first wins."""
+    """Choose the canvas that keeps most pixels, then wastes least.
+
+    The first of equals wins.
+    """
     (height, width), best, most, least = size, None, 0, math.inf
     for tall, wide in sizes:
         scale = min(wide / width, tall / height)
@@ -45,7 +48,7 @@ def canvas(size: Size, sizes: Sequence[Size]) -> Size:
 
 
 def tiles(picture: Image.Image, sizes: Sequence[Size], side: int) -> list[Image.Image]:
-    """Cut a picture into tiles, row by row, after the whole of it squashed."""
+    """Cut a picture into tiles, row by row, after a squashed whole."""
     tall, wide = canvas((picture.height, picture.width), sizes)
     scale_w, scale_h = wide / picture.width, tall / picture.height
     if scale_w < scale_h:
@@ -60,7 +63,7 @@ def tiles(picture: Image.Image, sizes: Sequence[Size], side: int) -> list[Image.
 
 
 def padding(size: Size, map_size: Size, digits: int | None = ROUNDING) -> Size:
-    """Lines of the map to cut at top and bottom, and at left and right."""
+    """Count the padded lines on each side: (rows, columns)."""
     (height, width), (rows, columns) = size, map_size
 
     def whole(value: float) -> int:
@@ -72,7 +75,10 @@ def padding(size: Size, map_size: Size, digits: int | None = ROUNDING) -> Size:
 
 
 def shrunk(map_size: Size, grid: int, max_tiles: int | None) -> Size:
-    """Size of the map after OneVision's limit. Floor division, which floats may round below the quotient."""
+    """Size of the map after OneVision's limit.
+
+    By floor division, which can fall below the rounded quotient.
+    """
     rows, columns = map_size
     ratio = math.sqrt(rows * columns / (max_tiles * grid**2)) if max_tiles else 0
     return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else map_size
@@ -109,7 +115,7 @@ def pack(
     max_tiles: int | None = None,
     digits: int | None = ROUNDING,
 ) -> Tensor:
-    """Lay out the projected features of base and tiles, [1 + n, g*g, D], as tokens [N, D].
+    """Lay out projected features, [1 + n, g*g, D], as tokens [N, D].
 
     The base comes first, without newlines; then the canvas, each row followed by a newline. A base alone, as of
     several pictures in one prompt, is followed by one newline.

@@ -89,7 +89,7 @@ def _hf(kind: str, family: str, tower: Tower, text: dict, words: Words, dtype: s
 
 
 def _original(kind: str, tower: Tower, text: dict, dtype: str) -> dict:
-    """A configuration of the program, which says nothing about the tower but its name and width."""
+    """Describe the tower by its name and width alone, as the program."""
     config = text | {
         "architectures": [ARCHITECTURES[kind][0]],
         "image_aspect_ratio": "anyres_max_9",

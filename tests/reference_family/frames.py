@@ -1,4 +1,4 @@
-"""Which frames of a video are read, and how they become squares."""
+"""Rules for sampling frames, and resizing to squares."""
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,10 @@ def second_step(fps: float) -> int:
 
 
 def each_second(total: int, wanted: int, fps: float, *, force: bool = False) -> list[int]:
-    """Indices at one frame a second; beyond `wanted` frames, or if forced, `linspace`."""
+    """Indices at one frame a second.
+
+    Beyond `wanted` frames, or if forced, `linspace`.
+    """
     indices = list(range(0, total, second_step(fps)))
     return linspace(total, wanted) if force or len(indices) > wanted else indices
 

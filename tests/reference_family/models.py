@@ -1,4 +1,8 @@
-"""Features and answers of a checkpoint folder through transformers' classes, in float32 and eager attention."""
+"""Features and answers of a checkpoint folder through transformers' classes.
+
+All in float32 and eager attention. Only the Pil image processors are used, from their own modules: the others,
+and every video processor, need torchvision.
+"""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +38,7 @@ def architecture(folder: Folder) -> str:
 
 
 def is_original(folder: Folder) -> bool:
-    """Tell whether the folder is in the programs' format: SigLIP and Qwen2 only."""
+    """Tell whether the folder is in the programs' format."""
     return architecture(folder) == "LlavaQwenForCausalLM"
 
 
@@ -58,7 +62,7 @@ def _load(folder: str, written: int) -> PreTrainedModel:
 
 
 def load(folder: Folder) -> PreTrainedModel:
-    """Load a checkpoint, or return it if it was loaded and not rewritten since."""
+    """Load a checkpoint once, and again if it was rewritten."""
     return _load(str(folder), (Path(folder) / "config.json").stat().st_mtime_ns)
 
 
@@ -73,7 +77,7 @@ def _statistics(folder: Folder) -> dict:
 
 
 def pixel_values(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
-    """Normalise resized frames, uint8 [T, S, S, 3], with transformers' processor: float32 [T, 3, S, S]."""
+    """Normalise frames: uint8 [T, S, S, 3] to float32 [T, 3, S, S]."""
     clip = load(folder).config.vision_config.model_type.startswith("clip")
     options = _statistics(folder) | {"do_resize": False}
     processor = CLIPImageProcessorPil(do_center_crop=False, **options) if clip else SiglipImageProcessorPil(**options)
@@ -96,12 +100,12 @@ def project(folder: Folder, features: Tensor) -> Tensor:
 
 
 def tower_maps(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
-    """Encode resized frames, uint8 [T, S, S, 3], to what the projector reads: float32 [T, g*g, C]."""
+    """Encode frames: uint8 [T, S, S, 3] to [T, g*g, C]."""
     return _tower(folder, pixel_values(folder, frames))
 
 
 def projected_maps(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
-    """Encode and project resized frames, uint8 [T, S, S, 3]: float32 [T, g*g, D]."""
+    """Encode and project frames: uint8 [T, S, S, 3] to [T, g*g, D]."""
     return project(folder, tower_maps(folder, frames))
 
 
@@ -131,9 +135,9 @@ def _llava_video(folder: Folder, frames: np.ndarray | Tensor, settings: dict) ->
 
 @torch.no_grad()
 def native_video_features(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
-    """Encode resized frames, uint8 [T, S, S, 3], as the checkpoint was trained to read videos: [N, D].
+    """Encode frames in the checkpoint's own layout: [N, D].
 
-    LLaVA-1.5 has no video layout: its frames are as many pictures.
+    `frames` are resized, uint8 [T, S, S, 3]. LLaVA-1.5 has no video layout: its frames are as many pictures.
 
     Raises:
         ValueError: LLaVA-NeXT, for which no layout is native.
@@ -156,7 +160,7 @@ def native_video_features(folder: Folder, frames: np.ndarray | Tensor) -> Tensor
 
 
 def picture_inputs(folder: Folder, pictures: Sequence[Image.Image], *, fit: str = "crop") -> dict[str, Tensor]:
-    """Prepare one picture, or several in one prompt, as inputs of transformers' model.
+    """Prepare the pictures of one prompt as inputs of transformers' model.
 
     `fit`, for LLaVA-1.5: crop as llava-hf does, or pad as the program does.
     """
@@ -175,7 +179,10 @@ def picture_inputs(folder: Folder, pictures: Sequence[Image.Image], *, fit: str 
 
 
 def _program_picture(folder: Folder, picture: Image.Image) -> Tensor:
-    """One picture as the program encodes it: pinpoints are (width, height), and nothing is rounded."""
+    """Encode one picture as the program does.
+
+    Its pinpoints are (width, height), and it rounds nothing.
+    """
     config, vector = load(folder).config, newline(folder)
     side = config.vision_config.image_size
     sizes = anyres.swapped(config.image_grid_pinpoints)
@@ -187,7 +194,10 @@ def _program_picture(folder: Folder, picture: Image.Image) -> Tensor:
 
 @torch.no_grad()
 def picture_features(folder: Folder, picture: Image.Image, *, fit: str = "crop") -> Tensor:
-    """Encode one picture of any size: [N, D]. Original formats as the program, others as transformers."""
+    """Encode one picture of any size: [N, D].
+
+    Original formats as the program does it, others as transformers.
+    """
     if is_original(folder):
         return _program_picture(folder, picture)
     return load(folder).get_image_features(**picture_inputs(folder, [picture], fit=fit)).pooler_output[0]
@@ -215,7 +225,10 @@ class Greedy(NamedTuple):
 
 @torch.no_grad()
 def embed(folder: Folder, token_ids: Sequence[int | None], features: Tensor | Sequence[Tensor]) -> Tensor:
-    """Embed a prompt whose Nones stand for `features`, each [N, D]: [1, L, D]."""
+    """Embed a prompt: [1, L, D].
+
+    Its Nones stand for `features`, each [N, D].
+    """
     words = load(folder).get_input_embeddings()
     visual = iter([features] if isinstance(features, Tensor) else features)
     rows = [next(visual) if i is None else words(torch.tensor([i])) for i in token_ids]

@@ -18,7 +18,7 @@ _SHARED = ("architectures", "model_type", "torch_dtype", "dtype")
 
 
 def _image_size(positions: int) -> int:
-    """384 is no multiple of 14, so the real size does not follow from the positions."""
+    """Guess the size: 384 is no multiple of 14, so positions cannot give it."""
     grid = math.isqrt(positions)
     return 384 if grid == 27 else grid * 14
 
@@ -47,7 +47,7 @@ def _config(settings: dict, weights: dict[str, Tensor]) -> LlavaOnevisionConfig:
 
 
 def load(settings: dict, weights: dict[str, Tensor]) -> LlavaOnevisionForConditionalGeneration:
-    """Build the model from a config.json and float32 weights under the program's names."""
+    """Build the model from config.json and the program's weights in float32."""
     weights = {from_original(name): weight for name, weight in weights.items() if name != "model.faster_token"}
     model = LlavaOnevisionForConditionalGeneration(_config(settings, weights)).float().eval()
     if settings["tie_word_embeddings"]:

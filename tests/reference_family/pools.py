@@ -1,4 +1,4 @@
-"""Layouts of a video's tokens, on maps [T, g, g, D] of projected or tower features."""
+"""Layouts of a video's tokens, on maps [T, g, g, D]."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def bilinear(maps: Tensor, stride: int = 2) -> Tensor:
 
 
 def average(maps: Tensor, stride: int = 2) -> Tensor:
-    """Average windows of stride x stride; lines that fill no window are dropped."""
+    """Average windows of stride x stride, dropping lines left over."""
     rows = [
         torch.stack(
             [
@@ -59,11 +59,31 @@ def concat(maps: Tensor) -> Tensor:
     return maps
 
 
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {"bilinear": bilinear, "average": average, "concat": concat}
+def released(name: str) -> Callable[[Tensor], Tensor]:
+    """Build one of SlowFast-LLaVA's pools, for even grids.
+
+    1d pools pairs within a row, 2d pools 2 x 2.
+    """
+    tall = {"1d": 1, "2d": 2}[name.split("_")[1]]
+
+    def pool(maps: Tensor) -> Tensor:
+        frames, height, width, channels = maps.shape
+        cells = maps.reshape(frames, height // tall, tall, width // 2, 2, channels)
+        return cells.amax((2, 4)) if "_max_" in name else cells.mean((2, 4))
+
+    return pool
+
+
+POOLS: dict[str, Callable[[Tensor], Tensor]] = {"bilinear": bilinear, "average": average, "concat": concat} | {
+    name: released(name) for name in (f"spatial_{d}_{kind}_pool" for d in ("1d", "2d") for kind in ("max", "avg"))
+}
 
 
 def average_lines(maps: Tensor, dim: int, size: int) -> Tensor:
-    """Average windows from floor(i L / size) to ceil((i + 1) L / size); they may overlap."""
+    """Average `size` windows, which may overlap.
+
+    Window i runs from floor(i L / size) to ceil((i + 1) L / size).
+    """
     length, lines = maps.shape[dim], []
     for i in range(size):
         start, end = i * length // size, -(-(i + 1) * length // size)
@@ -82,7 +102,7 @@ def slow_positions(frames: int, slow: int) -> list[int]:
 
 
 def frame_tokens(grid: Tensor, newline: str, vector: Tensor | None) -> Tensor:
-    """Lay out one pooled map [h, w, D], with its newlines but the video's last."""
+    """Lay out one pooled map [h, w, D], with its own newlines."""
     if newline == "rows":
         grid = torch.cat([grid, vector.expand(len(grid), 1, -1)], 1)
     tokens = grid.flatten(0, 1)
@@ -104,7 +124,10 @@ def every_frame(
     vector: Tensor | None = None,
     project: Project = _unchanged,
 ) -> Tensor:
-    """Pool every frame alike, in time order: [N, D]. `project` runs after the pool."""
+    """Pool every frame alike, in time order: [N, D].
+
+    `project` runs after the pool.
+    """
     pooled = project(POOLS[pool](maps))
     return _joined([frame_tokens(grid, newline, vector) for grid in pooled], newline, vector)
 

@@ -1,4 +1,7 @@
-"""Random weights, named as in transformers 5. Each tensor depends only on seed, name and shape."""
+"""Random weights, named as in transformers 5.
+
+Each tensor depends only on seed, name and shape.
+"""
 
 import zlib
 
@@ -31,7 +34,7 @@ class Draw:
 
 
 def draw_tower(draw: Draw, tower: Tower) -> None:
-    """Draw a tower, with the last layer norm that nothing reads but every file holds."""
+    """Draw a tower, with the unused last norm of the real files."""
     root, width = "model.vision_tower", tower.width
     clip = tower.kind == "clip"
     patch = f"{root}.embeddings.patch_embedding"
@@ -54,7 +57,10 @@ def draw_tower(draw: Draw, tower: Tower) -> None:
 
 
 def draw_text(draw: Draw, text: Text, pieces: int, *, qkv_bias: bool, tied: bool) -> None:
-    """Draw a language model. Its attention is sharp, so that the answer depends on the video."""
+    """Draw a language model.
+
+    Its attention is sharp, so that the answer depends on the video.
+    """
     root, width = "model.language_model", text.hidden
     narrow = width // text.heads * text.kv_heads
     draw.normal(f"{root}.embed_tokens.weight", pieces, width, std=0.3 if tied else 1.5)
@@ -82,7 +88,7 @@ def _fill(rows: Tensor, vocabulary: int) -> Tensor:
 def draw_all(
     seed: int, tower: Tower, text: Text, *, pieces: int, vocabulary: int, newline: bool, qkv_bias: bool, tied: bool
 ) -> dict[str, Tensor]:
-    """Draw a whole model, with zeros for the words that no tokenizer yields."""
+    """Draw a whole model, with zeros for words without a token."""
     draw = Draw(seed)
     draw_tower(draw, tower)
     draw.linear("model.multi_modal_projector.linear_1", text.hidden, tower.width)

@@ -1,4 +1,7 @@
-"""Sizes of the small checkpoints: narrow and shallow, with the real grids and head sizes."""
+"""Sizes of the small checkpoints.
+
+Narrow and shallow, with the real grids and head sizes.
+"""
 
 from dataclasses import dataclass
 
@@ -58,6 +61,6 @@ TINY_SIZE = {"clip": 84, "siglip": 98}
 
 
 def tower(kind: str, image_size: int | None = None) -> Tower:
-    """Return the tower of a checkpoint kind; without a size, with its real grid."""
+    """Return the tower of a kind, by default with its real grid."""
     name = TOWER_OF[kind]
     return Tower(name, image_size or REAL_SIZE[name])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests import reference
 from tests.reference_family import pools
 
 
@@ -39,6 +40,14 @@ def test_average_equals_torch_and_drops_lines(grid, stride):
 def test_adaptive_equals_torch(size):
     x = maps(2, 27)
     torch.testing.assert_close(pools.adaptive(x, *size), channels_last(F.adaptive_avg_pool2d, size)(x))
+
+
+@pytest.mark.parametrize("name", [name for name in pools.POOLS if name.startswith("spatial")])
+def test_released_pools_equal_the_older_reference(name):
+    x = maps(6, 4)
+    notation = f"slowfast-slow_2frms_{name}-fast_2x1"
+    expected = reference.pathway(x.flatten(1, 2), notation)
+    torch.testing.assert_close(pools.slowfast(x, 2, name, (2, 1)), expected)
 
 
 def test_slow_positions():

@@ -20,7 +20,7 @@ def times(indices: Sequence[int], fps: float, *, uniform: bool) -> list[float]:
 
 
 def text(seconds: float, at: Sequence[float], count: int) -> str:
-    """The sentence as trained: commas without spaces, and no space after the full stop."""
+    """The trained sentence, with no space after commas and full stop."""
     located = ",".join(f"{time:.2f}s" for time in at)
     return (
         f"The video lasts for {seconds:.2f} seconds, and {count} frames are uniformly sampled from it. "
