@@ -33,7 +33,7 @@ def limits() -> str:
 
     fields = Limits.model_fields.items()
     rows = [(f"`{name}`", _IN_WORDS.get(name, field.default), field.description) for name, field in fields]
-    return _table(("limit", "default", "on"), rows)
+    return _table(("limit", "default", "meaning"), rows)
 
 
 def models() -> str:

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,7 +31,7 @@ def example(command: str) -> str:
     return f"\b\nExample:\n  {command}"
 
 
-def parse_engine_arguments(text: str) -> dict:
+def parse_engine_arguments(text: str) -> dict[str, Any]:
     """Parse ``--engine-args``; names may have dashes, as on vLLM's command line.
 
     Raises:

@@ -5,11 +5,11 @@ start, 3 the engine died. Errors are one line on standard error.
 """
 
 import dataclasses
-import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
@@ -25,6 +25,9 @@ from sfllava_plugin._environment import quiet, require_vllm
 from sfllava_plugin.errors import EngineDied
 from sfllava_plugin.video.errors import DecoderFault
 
+if TYPE_CHECKING:
+    from sfllava_plugin.batch.files import Row
+
 app = typer.Typer(
     pretty_exceptions_enable=False,
     # Plain help: importing rich's markup parser takes as long as everything else.
@@ -32,8 +35,11 @@ app = typer.Typer(
 )
 
 
-# The base of usage errors, which some releases of typer import from click and others define.
-_UsageError = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+# The base of usage errors, which some releases of typer import from click and others define. The cast names a subclass
+# that is in all of them, and has the same method.
+_UsageError = cast(
+    type[typer.BadParameter], next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+)
 
 _ENGINE_DIED = 3
 
@@ -125,11 +131,13 @@ def ask(
     arguments = parse_engine_arguments(engine_args)
     # An unreadable video fails here, before the engine takes a minute to start.
     read_video(video, num_frames=1, image_size=1, limits=registry.load().limits)
-    runner = _engine_half("offline.runner")
+    require_vllm()
+    from sfllava_plugin.engine.offline import Question, Runner
+
     # Compiling takes longer than it saves on one question.
-    engine = runner.Runner(model, {"enforce_eager": True} | arguments)
+    engine = Runner(model, {"enforce_eager": True} | arguments)
     logprobs = _JSON_LOGPROBS if as_json else 0
-    answer = engine.answer(runner.Question(video, question, tuple(options or ()), max_tokens, logprobs=logprobs))
+    answer = engine.answer(Question(video, question, tuple(options or ()), max_tokens, logprobs=logprobs))
     if as_json:
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False))
     else:
@@ -170,15 +178,16 @@ def batch(
 
     arguments = parse_engine_arguments(engine_args)
 
-    def answering(rows):
+    def answering(rows: "list[Row]") -> Iterator[dict[str, Any]]:
         print(f"sfllava: loading {model}", file=sys.stderr)
-        if ray:
-            return _engine_half("offline.replicas").answer_on_ray(
-                rows, model, arguments, address=ray, replicas=replicas
-            )
-        return _engine_half("offline.replicas").answer_here(rows, model, arguments)
+        require_vllm()
+        from sfllava_plugin.engine.offline import answer_here, answer_on_ray
 
-    def describe():
+        if ray:
+            return answer_on_ray(rows, model, arguments, address=ray, replicas=replicas)
+        return answer_here(rows, model, arguments)
+
+    def describe() -> dict[str, Any]:
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)
 
     return command.run(questions, output, answering, describe, overwrite=overwrite)
@@ -195,7 +204,7 @@ def limits() -> None:
 
     here = registry.load().limits
     rows = [
-        (name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description)
+        (name, f"{getattr(here, name):,.10g}", f"{getattr(DEFAULTS, name):,.10g}", field.description or "")
         for name, field in type(here).model_fields.items()
     ]
     print_table(rows, "limit", "here", "default", "on")
@@ -261,11 +270,6 @@ def main() -> None:
 def _stop(message: str, code: int = 2) -> NoReturn:
     print(f"sfllava: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(code)
-
-
-def _engine_half(module: str):
-    require_vllm()
-    return importlib.import_module(f"sfllava_plugin.engine.{module}")
 
 
 if __name__ == "__main__":

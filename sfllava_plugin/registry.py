@@ -262,11 +262,11 @@ def _checkpoint(path: Path, checkpoint: str) -> str:
     return str(folder) if folder.is_dir() or checkpoint.startswith((".", "/", "~")) else checkpoint
 
 
-def _find(node: yaml.Node, where: tuple) -> yaml.Node:
+def _find(node: yaml.Node, where: tuple[int | str, ...]) -> yaml.Node:
     """Find the key at ``where``, a validation error's location, or the nearest node above it."""
     for part in where:
         if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == part]
+            found: list[tuple[yaml.Node, yaml.Node]] = [(key, value) for key, value in node.value if key.value == part]
             if not found:
                 return node
             key, node = found[0]

@@ -15,6 +15,7 @@ _SCRATCH = Path(tempfile.mkdtemp(prefix="sfllava-tests-"))
 atexit.register(shutil.rmtree, _SCRATCH, ignore_errors=True)
 os.environ["SFLLAVA_CACHE"] = str(_SCRATCH / "cache")
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(_SCRATCH / "hypothesis")
+os.environ["VLLM_CACHE_ROOT"] = str(_SCRATCH / "vllm")
 os.environ["HF_HOME"] = str(_SCRATCH / "hf")
 for _variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "SFLLAVA_REGISTRY"):
     os.environ.pop(_variable, None)

@@ -94,9 +94,9 @@ def test_prepare_writes_to_the_given_folder(sfllava, checkpoint, tmp_path):
     ("arguments", "message"),
     [
         (["prepare", "sf-lava"], "unknown model 'sf-lava': use one of sf-llava"),
-        (["prepare", "nobody/no-such-llava"], "checkpoint 'nobody/no-such-llava' is no folder here"),
+        (["prepare", "nobody/no-such-llava"], "checkpoint 'nobody/no-such-llava' is not a local folder"),
         (["prepare", "{tests}"], "no readable config.json"),
-        (["prepare", "{checkpoint}", "-o", "{tests}"], "holds other files; give an empty or a new folder"),
+        (["prepare", "{checkpoint}", "-o", "{tests}"], "holds other files; choose an empty or a new folder"),
         (["prepare", "{checkpoint}", "-o", "{tests}/test_cli.py"], "test_cli.py"),
         (["ask", "no-such.mp4", "What?"], "no-such.mp4"),
         (["ask", "a.mp4", "What?", "--engine-args", "{dtype}"], "--engine-args is not JSON"),

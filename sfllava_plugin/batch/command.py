@@ -37,18 +37,18 @@ def run(
     """
     rows = _read(source)
     if target == STREAM:
-        results = InOrder(sys.stdout, rows)
-        if _answer(rows, results, answering):
+        stream = InOrder(sys.stdout, rows)
+        if _answer(rows, stream, answering):
             return _interrupted("unwritten answers are lost; the same command starts from the beginning")
-    else:
-        kept = Results(Path(target), rows, keys_of(rows, describe()), overwrite=overwrite)
-        with kept as results, _kept_if_engine_dies():
-            missing = results.missing()
-            if outdated := len(results.outdated):
-                _report(f"{target}: {outdated} answers are from another model, question or video; asking again")
-            if _answer(missing, results, answering, done=len(rows) - len(missing)):
-                return _interrupted(RESUMABLE)
-            results.finish()
+        return 1 if stream.failed else 0
+    kept = Results(Path(target), rows, keys_of(rows, describe()), overwrite=overwrite)
+    with kept as results, _kept_if_engine_dies():
+        missing = results.missing()
+        if outdated := len(results.outdated):
+            _report(f"{target}: {outdated} answers are from another model, question or video; asking again")
+        if _answer(missing, results, answering, done=len(rows) - len(missing)):
+            return _interrupted(RESUMABLE)
+        results.finish()
     return 1 if results.failed else 0
 
 

@@ -41,7 +41,8 @@ def read_rows(file: IO[str], folder: Path) -> list[Row]:
     Raises:
         BatchError: a line is not a question, or repeats an id.
     """
-    rows, lines = [], {}
+    rows: list[Row] = []
+    lines: dict[Id, int] = {}
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -72,7 +73,7 @@ class InOrder:
 
     def __init__(self, out: IO[str], rows: list[Row]):
         self._out, self._order = out, [row.id for row in rows]
-        self._waiting: dict[Id, dict] = {}
+        self._waiting: dict[Id, dict[str, Any]] = {}
         self._written = 0
         self.failed: set[Id] = set()
 

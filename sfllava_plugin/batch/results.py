@@ -212,7 +212,7 @@ class Results:
             return {}
         with self._key_file.open("rb") as file:
             kept = (_json_object(line) or {} for line in file)
-            return {_id(one): Key.parse(one["key"]) for one in kept if _id(one) is not None and "key" in one}
+            return {name: Key.parse(one["key"]) for one in kept if (name := _id(one)) is not None and "key" in one}
 
     def _can_be_kept(self, row: dict[str, Any], key: Key) -> bool:
         """Tell whether an earlier answer is valid; record why if not."""

@@ -17,7 +17,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        CheckpointError: no such file, or something else in it.
+        CheckpointError: there is no such file, or it holds something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

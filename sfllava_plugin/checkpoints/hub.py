@@ -16,7 +16,7 @@ def entry_of(model: str) -> Entry:
     """Return the registry's entry, or one with every default for a folder or hub repository.
 
     Raises:
-        RegistryError: a bare word that is no name in the registry and no folder; hub repositories have an owner.
+        RegistryError: a bare word that is neither in the registry nor a folder; hub repositories have an owner.
     """
     models = registry.load()
     if models.find(model) is None and ("/" in model or Path(model).is_dir()):
@@ -42,6 +42,6 @@ def checkpoint_folder(entry: Entry) -> Path:
         )
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise CheckpointError(
-            f"checkpoint {entry.checkpoint!r} is no folder here, and the hub did not give it "
+            f"checkpoint {entry.checkpoint!r} is not a local folder, and cannot be fetched from the hub "
             f"({type(error).__name__}): check the name, the network and HF_TOKEN"
         ) from error

@@ -1,7 +1,7 @@
-"""The JSON of a model directory: what is written, and what the checkpoint brings along. None of it names code.
+"""Write or link the JSON files of a model directory, without names of code.
 
-Code is named by ``auto_map``: a class of the checkpoint's, or of another repository, that transformers would fetch and
-run for those who trust it.
+``auto_map`` names code: a class in the checkpoint or in another repository. transformers would fetch and run it for
+users who set ``trust_remote_code``.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 from sfllava_plugin.checkpoints import tokenizer
 
-#: Files whose content a model directory has elsewhere: config.json describes images and videos, and the chat template
-#: has a file of its own. params.json is the configuration of another format.
+#: Files that a model directory replaces: config.json describes images and videos, and the chat template has its own
+#: file. params.json is the configuration of another format.
 _REPLACED = {
     "chat_template.json",
     "params.json",
@@ -22,12 +22,12 @@ _REPLACED = {
 
 
 def write(path: Path, value: dict[str, Any]) -> None:
-    """Write ``value`` without the names of code in it."""
+    """Write ``value`` as JSON, without names of code."""
     path.write_text(json.dumps(_without_code(value), indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def link_others(folder: Path, out: Path) -> None:
-    """Link what ``folder`` has and ``out`` has not: how the weights are quantised, and whatever else vLLM reads."""
+    """Link the JSON files which ``out`` lacks, such as those about quantisation."""
     for path in sorted(folder.glob("*.json")):
         if path.name in _REPLACED or (out / path.name).exists() or not path.is_file():
             continue
@@ -35,7 +35,7 @@ def link_others(folder: Path, out: Path) -> None:
             content = json.loads(path.read_text(encoding="utf-8"))
             names_code = _without_code(content) != content
         except (ValueError, RecursionError):
-            continue  # nobody can read it
+            continue  # vLLM could not read it either
         if names_code:
             write(out / path.name, content)
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
-from transformers import LlavaNextConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
 from sfllava_plugin.checkpoints import families, json_files, rope, vocabulary
@@ -65,12 +65,12 @@ def model_directory(model: str) -> Path:
     return prepare(entry_of(model))
 
 
-def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
-    """Write the model directory of ``entry``, or find it written already.
+def prepare(entry: Entry, out: str | os.PathLike[str] | None = None) -> Path:
+    """Write the model directory of ``entry``, or find an existing one.
 
     Args:
         entry: the checkpoint and its settings.
-        out: where; by default in the user's cache, under a name that changes with everything that goes in.
+        out: where; by default in the user's cache, under a name that changes with its content.
 
     Raises:
         CheckpointError: the checkpoint is neither on disk nor reachable, or belongs to no supported family.
@@ -83,13 +83,13 @@ def prepare(entry: Entry, out: str | os.PathLike | None = None) -> Path:
     if out is None and is_prepared(directory) and _links_hold(directory):
         return directory
     if directory.exists() and not is_prepared(directory) and any(directory.iterdir()):
-        raise CheckpointError(f"{directory}: holds other files; give an empty or a new folder")
+        raise CheckpointError(f"{directory}: holds other files; choose an empty or a new folder")
     try:
         with _aside(directory) as aside:
             _write(source, aside)
             _put_in_place(aside, directory, replace=out is not None)
     except OSError as error:
-        remedy = "give another folder" if out else f"name another folder with {_CACHE_VARIABLE}"
+        remedy = "choose another folder" if out else f"set {_CACHE_VARIABLE} to another folder"
         raise CheckpointError(f"{directory}: cannot be written: {error.strerror}; {remedy}") from error
     return directory
 
@@ -103,10 +103,11 @@ def _write(source: _Source, out: Path) -> None:
     entry, folder = source.entry, source.folder
     tokenizer_files.write(folder, out)
     tokenizer = tokenizer_files.load(out)
-    marker = tokenizer.convert_tokens_to_ids(prompts.VIDEO_MARKER)
-    config = source.family.read_config(folder, source.format, marker)
+    vocab = tokenizer.get_vocab()
+    config = source.family.read_config(folder, source.format, vocab[prompts.VIDEO_MARKER])
+    text = config.get_text_config()
     settings = settle(entry, source.family.native, source.family.name)
-    rope.scale(config.text_config, settings.rope)
+    rope.scale(text, settings.rope)
     video = VideoConfig(
         frames=settings.frames,
         pathways=settings.pathways,
@@ -118,9 +119,9 @@ def _write(source: _Source, out: Path) -> None:
         time_instruction=settings.time_instruction,
         geometry=source.family.geometry(folder, source.format, config),
         weights=families.extra_weights(folder),
-        trained_vocab_size=vocabulary.extend(config, folder, max(tokenizer.get_vocab().values())),
+        trained_vocab_size=vocabulary.extend(text, folder, max(vocab.values())),
     )
-    context = _context(entry.name, settings.max_model_len, config, video)
+    context = _context(entry.name, settings.max_model_len, text, video)
     family = entry.prompts or source.family.prompts(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -130,7 +131,7 @@ def _write(source: _Source, out: Path) -> None:
     )
     described = config.to_dict() | {"architectures": [ARCHITECTURE], KEY: video.model_dump(mode="json")}
     json_files.write(out / "config.json", described)
-    json_files.write(out / "generation_config.json", _generation(folder, config, tokenizer))
+    json_files.write(out / "generation_config.json", _generation(folder, text, tokenizer))
     json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
     for path in weight_files(folder):
@@ -150,22 +151,22 @@ def _write(source: _Source, out: Path) -> None:
     )
 
 
-def _context(name: str, asked: int | None, config: LlavaNextConfig, video: VideoConfig) -> int:
-    """Tokens of prompt and answer; refuses frames and pathways that leave none for a question."""
-    trained = rope.positions(config.text_config)
+def _context(name: str, asked: int | None, text: PreTrainedConfig, video: VideoConfig) -> int:
+    """Return the context length; refuse frames and pathways that leave no room for a question."""
+    trained = rope.positions(text)
     context = min(asked or trained, trained)
     video.check()
     tokens = video.tokens(video.frames)
     if tokens >= context:
         raise CheckpointError(
-            f"{name}: {video.frames} frames through {video.pathways} take {tokens} tokens, and the model reads "
-            f"{context}: take fewer frames or a coarser pathway"
+            f"{name}: {video.frames} frames through {video.pathways} take {tokens} tokens, and the context is "
+            f"{context}: use fewer frames or a coarser pathway"
         )
     return context
 
 
 def _own_template(folder: Path) -> str | None:
-    """The checkpoint's own chat template, from whichever of its files holds it."""
+    """Read the checkpoint's own chat template from whichever file holds it."""
     if (path := folder / "chat_template.jinja").exists():
         return path.read_text(encoding="utf-8")
     for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
@@ -176,11 +177,11 @@ def _own_template(folder: Path) -> str | None:
     return None
 
 
-def _generation(folder: Path, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    """Greedy, as in the paper's evaluation; stops at the end of the text or of the assistant's turn."""
+def _generation(folder: Path, text: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Decode greedily, as in the paper's evaluation, until the text or the assistant's turn ends."""
     path = folder / "generation_config.json"
     own = read_json(path) if path.exists() else {}
-    ends = own.get("eos_token_id", config.text_config.eos_token_id)
+    ends = own.get("eos_token_id", text.eos_token_id)
     ends = ends if isinstance(ends, list) else [ends, tokenizer.eos_token_id]
     vocabulary = tokenizer.get_vocab()
     ends = [*ends, *(vocabulary[token] for token in _TURN_ENDS if token in vocabulary)]
@@ -199,7 +200,7 @@ def _short_name(entry: Entry) -> str:
 
 
 def _digest(source: _Source) -> str:
-    """A name for all that decides what a model directory holds."""
+    """Hash everything that determines the content of a model directory."""
     files = sorted(path for path in source.folder.iterdir() if path.is_file())
     parts = [
         source.entry.model_dump_json(),
@@ -213,7 +214,7 @@ def _digest(source: _Source) -> str:
 
 
 def _own_files() -> list[Path]:
-    """The code and templates that write a model directory: a changed release prepares anew."""
+    """List the code and templates behind a model directory: another release writes another one."""
     package = Path(__file__).parent.parent
     rooms = ("checkpoints", "prompts", "tokens")
     return [path for room in rooms for path in (package / room).rglob("*") if path.suffix in (".py", ".jinja")]

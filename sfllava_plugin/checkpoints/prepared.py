@@ -22,11 +22,12 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be found, read or supported."""
 
 
-def is_prepared(folder: str | os.PathLike) -> bool:
+def is_prepared(folder: str | os.PathLike[str]) -> bool:
     """Tell whether ``folder`` is a model directory."""
     return (Path(folder) / MANIFEST).is_file()
 
 
-def engine_defaults(folder: str | os.PathLike) -> dict[str, Any]:
+def engine_defaults(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a model directory's defaults for engine arguments that the user leaves unset."""
-    return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["engine"]
+    engine: dict[str, Any] = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["engine"]
+    return engine

@@ -1,12 +1,12 @@
 """The positions a language model reads, and scaling them as an entry asks."""
 
-from transformers import PretrainedConfig
+from transformers import PreTrainedConfig
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.registry import rope_factor
 
 
-def scale(text_config: PretrainedConfig, rope: str) -> None:
+def scale(text_config: PreTrainedConfig, rope: str) -> None:
     """Scale the positions linearly, if ``rope`` is ``linear-FACTOR``.
 
     Raises:
@@ -20,7 +20,7 @@ def scale(text_config: PretrainedConfig, rope: str) -> None:
     text_config.rope_parameters = {**own, "rope_type": "linear", "factor": factor}
 
 
-def positions(text_config: PretrainedConfig) -> int:
+def positions(text_config: PreTrainedConfig) -> int:
     """Count the positions, as vLLM does (config/model.py, `_get_and_verify_max_len`)."""
     own = text_config.rope_parameters or {}
     factor = own["factor"] if own.get("rope_type") == "linear" else 1

@@ -1,7 +1,7 @@
-"""A sentencepiece model as a `tokenizers` one that splits every text alike.
+"""Convert a sentencepiece model for `tokenizers`, so that it splits text identically.
 
-transformers 5 converts such files too, but orders merges by piece number where the model orders them by score, and so
-splits runs of spaces differently from the tokenizer a checkpoint was trained with.
+transformers 5 converts such files too, but orders merges by piece number instead of score, and so splits runs of
+spaces differently from the tokenizer used in training.
 """
 
 from pathlib import Path
@@ -13,10 +13,10 @@ SPACE = "▁"
 
 
 def read(path: Path) -> tuple[models.BPE, normalizers.Normalizer]:
-    """The merges, and what happens to a text before them.
+    """Read the merges, and the normalizer that runs before them.
 
-    The normalizer puts the space before a text that the model was trained with (if it was) before each text between
-    special tokens, as sentencepiece did when it was handed those one by one.
+    If the model was trained with a space before each text, the normalizer adds one before each piece of text between
+    special tokens, as sentencepiece did when it was given the pieces one at a time.
     """
     model = SentencePieceProcessor(model_file=str(path))
     vocabulary = {model.id_to_piece(i): i for i in range(model.vocab_size())}
@@ -35,7 +35,10 @@ def read(path: Path) -> tuple[models.BPE, normalizers.Normalizer]:
 
 
 def _merges(model: SentencePieceProcessor, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """Every way two pieces make a third, best score first; among equals the longer left piece, as runs grow."""
+    """List the pairs of pieces that merge into a third, in order of precedence.
+
+    The best score comes first; among equals the longer left piece, so that runs of spaces grow from the left.
+    """
     scores = {
         piece: model.get_score(i)
         for piece, i in vocabulary.items()

@@ -33,12 +33,12 @@ def load(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer in ``folder``, with ``<image>`` as one token.
 
     Raises:
-        CheckpointError: no tokenizer in it that transformers reads.
+        CheckpointError: it holds no tokenizer that transformers can read.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its backends raise
-        raise CheckpointError(f"{folder}: no tokenizer that transformers reads") from error
+        raise CheckpointError(f"{folder}: no tokenizer that transformers can read") from error
     if not _has_marker(folder):
         model = folder / "tokenizer.model"
         if model.exists() and not (folder / "tokenizer.json").exists():

@@ -5,7 +5,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Its name in config.json.
 KEY = "sfllava"
-#: Changes with the meaning of a field; directories of another version must be prepared again.
-VERSION = 1
+#: Raised when the meaning of a field changes; directories of another version must be prepared again.
+VERSION: Final = 1
 
 Pathways = Annotated[TokenLayout, BeforeValidator(parse), PlainSerializer(str)]
 
@@ -33,7 +33,7 @@ class VideoConfig(BaseModel):
     """Frames, token layout and geometry of one model.
 
     Attributes:
-        version: of this form.
+        version: of these fields.
         frames: taken from a video.
         pathways: the poolings, written in their notation.
         newline, order, pool: the arrangement of the tokens (tokens/arrangement.py).
@@ -61,16 +61,16 @@ class VideoConfig(BaseModel):
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
 
     @classmethod
-    def read(cls, config: "PretrainedConfig", folder: str | os.PathLike) -> "VideoConfig":
+    def read(cls, config: "PretrainedConfig", folder: str | os.PathLike[str]) -> "VideoConfig":
         """Read and check the key of a configuration.
 
         Args:
-            config: as vLLM gives it. It replaces a mapping as a whole (config/model.py, `_apply_dict_overrides`), so an
-                override of one field leaves the others out.
-            folder: the model directory, for the fields left out.
+            config: as vLLM passes it. An override replaces a mapping as a whole (vLLM's config/model.py,
+                `_apply_dict_overrides`), so fields it does not name are missing.
+            folder: the model directory, for the missing fields.
 
         Raises:
-            ValueError: it is missing or of another version, a value does not exist, or the layout does not fit.
+            ValueError: it is missing or of another version, a value is invalid, or the layout does not fit.
         """
         found = getattr(config, KEY, None)
         if isinstance(found, dict) and "version" not in found:
@@ -121,9 +121,10 @@ class VideoConfig(BaseModel):
         return self.geometry.patches
 
 
-def _own(folder: str | os.PathLike) -> dict[str, Any]:
-    """The key as a model directory has it, before any override."""
-    return read_json(Path(folder) / "config.json").get(KEY, {})
+def _own(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the key from a model directory, before any override."""
+    found = read_json(Path(folder) / "config.json").get(KEY)
+    return found if isinstance(found, dict) else {}
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -2,32 +2,30 @@
 
 The liuhaotian language models have no row for ``<image>``: appended to their tokenizer, it gets the id after the last
 row. vLLM indexes tables of ``vocab_size`` entries with the ids of a prompt, for penalties and log-probabilities, so
-config.json must name a larger size than the weights have. engine/model/llava.py adds the missing
-rows while it loads them.
+config.json must name a larger size than that of the weights. engine/model/llava.py adds the missing rows at load time.
 """
 
 import re
 from pathlib import Path
 
-from transformers import LlavaNextConfig
+from transformers import PreTrainedConfig
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors
 
-#: llava-hf rounded its vocabularies up to a multiple of this, and vLLM rounds its tables.
+#: llava-hf rounded its vocabularies up to a multiple of this, and vLLM does the same with its tables.
 _MULTIPLE = 64
 _TABLES = re.compile(r"(^|\.)(embed_tokens|lm_head)\.")
 _FLOATS = ("F32", "F16", "BF16")
 
 
-def extend(config: LlavaNextConfig, folder: Path, largest_id: int) -> int:
-    """Make room for ``largest_id`` in ``config``; returns how many rows the weights in ``folder`` have.
+def extend(text: PreTrainedConfig, folder: Path, largest_id: int) -> int:
+    """Make room for ``largest_id`` in ``text``; return the number of rows in the weights.
 
     Raises:
-        CheckpointError: the weights need more rows, and are quantised where the rows would be added.
+        CheckpointError: rows are missing, and the tables they belong to are quantised.
     """
-    text = config.text_config
-    trained = text.vocab_size
+    trained: int = text.vocab_size
     if largest_id < trained:
         return trained
     if quantised := _quantised_tables(folder):
@@ -40,7 +38,7 @@ def extend(config: LlavaNextConfig, folder: Path, largest_id: int) -> int:
 
 
 def _quantised_tables(folder: Path) -> list[str]:
-    """Names of the embedding's and the head's tensors, unless they are plain matrices."""
+    """List those tensors of the embedding and the head that are not plain matrices."""
     return [
         name
         for name, tensor in tensors(folder)

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from safetensors import safe_open
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
+
+
+class TensorSlice(Protocol):
+    """A tensor in a safetensors file, not loaded."""
+
+    def get_shape(self) -> list[int]: ...
+
+    def get_dtype(self) -> str: ...
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -21,8 +29,8 @@ def weight_files(folder: Path) -> list[Path]:
     return files + sorted(folder.glob("*.safetensors.index.json"))
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Yield every tensor's name and its slice, which tells shape and dtype without loading it."""
+def tensors(folder: Path) -> Iterator[tuple[str, TensorSlice]]:
+    """Yield the name and the slice of every tensor."""
     for path in weight_files(folder):
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as weights:

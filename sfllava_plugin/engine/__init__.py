@@ -7,6 +7,7 @@ vLLM. It warns instead of raising, since an exception would stop models that are
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -25,7 +26,7 @@ def register() -> None:
         return
     _try("model", _register_model)
     for part in _PARTS:
-        _try(part, lambda part=part: import_module(f"{__name__}.{part}").register())
+        _try(part, partial(_register_part, part))
 
 
 def _register_model() -> None:
@@ -33,6 +34,10 @@ def _register_model() -> None:
 
     if ARCHITECTURE not in ModelRegistry.get_supported_archs():
         ModelRegistry.register_model(ARCHITECTURE, _MODEL)
+
+
+def _register_part(part: str) -> None:
+    import_module(f"{__name__}.{part}").register()
 
 
 def _try(part: str, register_part: Callable[[], None]) -> None:

@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.prepared import engine_defaults, is_prepared
 from sfllava_plugin.engine import explicit
+from sfllava_plugin.engine.explicit import Function
 from sfllava_plugin.engine.serving import connector
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def register() -> None:
         _wrap(owner, name, wrap)
 
 
-def _wrap(owner: Any, name: str, wrap: Callable) -> None:
+def _wrap(owner: Any, name: str, wrap: Callable[[Function], Function]) -> None:
     """Put ``wrap`` around a function or method, once."""
     found = inspect.getattr_static(owner, name)
     has_descriptor = isinstance(found, staticmethod | classmethod)
@@ -97,7 +99,7 @@ def _warn(message: str) -> None:
     logger.warning("%s", message)
 
 
-def _apply_defaults(arguments: "EngineArgs", defaults: dict) -> None:
+def _apply_defaults(arguments: "EngineArgs", defaults: Mapping[str, Any]) -> None:
     fields = {field.name: field for field in dataclasses.fields(arguments)}
     set_by_user = explicit.names(arguments)
     for name, value in defaults.items():
@@ -107,22 +109,22 @@ def _apply_defaults(arguments: "EngineArgs", defaults: dict) -> None:
             setattr(arguments, name, value)
 
 
-def _default(field: dataclasses.Field):
+def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
 
 
-def _resolving(create_engine_config):
-    def resolved(self, *args, **kwargs):
+def _resolving(create_engine_config: Function) -> Function:
+    def resolved(self: "EngineArgs", *args: Any, **kwargs: Any) -> Any:
         resolve(self)
         return create_engine_config(self, *args, **kwargs)
 
     return resolved
 
 
-def _keeping_aliases(get_model_path):
-    def path(model, *args, **kwargs):
+def _keeping_aliases(get_model_path: Function) -> Function:
+    def path(model: str | Path, *args: Any, **kwargs: Any) -> str | Path:
         return model if _entry(str(model)) else get_model_path(model, *args, **kwargs)
 
     return path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
 from sfllava_plugin.checkpoints.video_config import VideoConfig
-from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, LoaderOptions
+from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, LoaderOptions, options_of
 
 if TYPE_CHECKING:
     from vllm.config import ModelConfig, VllmConfig
@@ -40,7 +40,7 @@ def enlarge_encoder_cache(vllm_config: "VllmConfig") -> None:
     model_config = vllm_config.model_config
     if model_config.multimodal_config is None:
         return
-    loader = model_config.multimodal_config.media_io_kwargs["video"][OPTIONS_KEY]
+    loader = options_of(model_config)
     tokens = VideoConfig.read(model_config.hf_config, model_config.model).tokens(loader.frames)
     scheduler = vllm_config.scheduler_config
     scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, loader.limits.cached_videos * tokens)

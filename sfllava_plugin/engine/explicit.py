@@ -17,14 +17,17 @@ not set.
 import argparse
 import dis
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
+
+#: A function of vLLM's, before or after wrapping.
+Function = Callable[..., Any]
 
 #: An attribute of argparse's namespace: the names of the arguments that were set.
 _EXPLICIT = "sfllava_explicit"
@@ -58,13 +61,25 @@ def declared(names: Iterable[str]) -> Iterator[None]:
 class _Store(argparse.Action):
     """argparse's "store", which also records the name."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
         _record(namespace, self.dest)
         setattr(namespace, self.dest, values)
 
 
 class _StoreBoolean(argparse.BooleanOptionalAction):
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
         _record(namespace, self.dest)
         super().__call__(parser, namespace, values, option_string)
 
@@ -73,10 +88,10 @@ def _record(namespace: argparse.Namespace, name: str) -> None:
     vars(namespace).setdefault(_EXPLICIT, set()).add(name)
 
 
-def recording_options(add_cli_args):
+def recording_options(add_cli_args: Function) -> Function:
     """Wrap `EngineArgs.add_cli_args`: record the options that are given."""
 
-    def add(parser, *args, **kwargs):
+    def add(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> Any:
         for action, recording in ((None, _Store), ("store", _Store), (argparse.BooleanOptionalAction, _StoreBoolean)):
             parser.register("action", action, recording)
         return add_cli_args(parser, *args, **kwargs)
@@ -84,11 +99,11 @@ def recording_options(add_cli_args):
     return add
 
 
-def keeping_command(from_cli_args):
+def keeping_command(from_cli_args: Function) -> Function:
     """Wrap `EngineArgs.from_cli_args`: attach the command's namespace to the engine's arguments."""
 
-    def read(cls, args):
-        arguments = from_cli_args(cls, args)
+    def read(cls: "type[EngineArgs]", args: argparse.Namespace) -> "EngineArgs":
+        arguments: EngineArgs = from_cli_args(cls, args)
         setattr(arguments, _COMMAND, args)
         return arguments
 
@@ -99,7 +114,7 @@ def _keywords_of_llm() -> frozenset[str]:
     """Return the keywords of the ``LLM(...)`` call in progress, if any."""
     module = sys.modules.get("vllm.entrypoints.llm")
     code = getattr(getattr(getattr(module, "LLM", None), "__init__", None), "__code__", None)
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     while frame and frame.f_code is not code:
         frame = frame.f_back
     return _keywords(frame.f_back) if frame and frame.f_back else frozenset()
@@ -111,6 +126,6 @@ def _keywords(frame: FrameType) -> frozenset[str]:
     begun = [step for step in dis.get_instructions(code) if step.offset <= frame.f_lasti]
     # Python 3.11 and 3.12 name the keywords before the call, 3.13 has an instruction for calls with keywords.
     *_, before, call = (step for step in begun if step.opname not in ("CACHE", "PRECALL"))
-    if before.opname == "KW_NAMES" or call.opname == "CALL_KW":
+    if before.arg is not None and (before.opname == "KW_NAMES" or call.opname == "CALL_KW"):
         return frozenset(code.co_consts[before.arg])
     return frozenset()

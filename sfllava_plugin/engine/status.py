@@ -10,7 +10,7 @@ from sfllava_plugin.engine.aliases import WRAPPED
 
 def parts() -> dict[str, bool]:
     """Return each part by name, and whether vLLM has it."""
-    load_general_plugins()
+    load_general_plugins()  # type: ignore[no-untyped-call]  # vLLM leaves it untyped
     return {
         "model": ARCHITECTURE in ModelRegistry.get_supported_archs(),
         "video loader": get_video_loader_backend_for_processor(VIDEO_PROCESSOR) is not None,

@@ -77,7 +77,7 @@ class SlowFastLlava(lmms):
             runner = start(pretrained, arguments, world_size)
         except (ValueError, OSError) as error:
             exit_status.stop(error, _CANNOT_START)
-        run = {"pretrained": pretrained, "prompt": prompt}
+        run: dict[str, Any] = {"pretrained": pretrained, "prompt": prompt}
         run |= provenance.describe(runner.directory, arguments)
         run["versions"] |= provenance.versions("lmms-eval")
         self._answering = Answering(runner, run, _open_journal(journal, run, rank), rank)
@@ -90,7 +90,9 @@ class SlowFastLlava(lmms):
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         return torch.device("cpu")
 
-    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+    def generate_until(  # type: ignore[override]  # lmms-eval's annotation is older than its class
+        self, requests: list[Instance]
+    ) -> list[GenerationResult]:
         """Answer ``requests``, in order; an unreadable video gives "".
 
         Raises:

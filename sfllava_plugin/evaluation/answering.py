@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmms_eval.api.instance import Instance
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
@@ -20,6 +20,9 @@ from sfllava_plugin.evaluation.dealing import Assignment, all_take_part, answer_
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.evaluation.launch import agreed_time
 from sfllava_plugin.evaluation.requests import command_of, is_padding
+
+if TYPE_CHECKING:
+    from sfllava_plugin.engine.offline import Runner
 
 #: The exit status of `sfllava`, too.
 _ENGINE_DIED = 3
@@ -38,7 +41,7 @@ class Answering:
         rank: this process among those of the run.
     """
 
-    def __init__(self, runner, run: dict[str, Any], journal: Journal | None, rank: int):
+    def __init__(self, runner: "Runner", run: dict[str, Any], journal: Journal | None, rank: int):
         self._runner, self._run, self._journal, self._rank = runner, run, journal, rank
         self._begun = agreed_time()
         self._closed = False
@@ -53,7 +56,8 @@ class Answering:
         """
         answers: list[Row | None] = [None] * len(requests)
         failures: list[str] = []
-        questions, keys = {}, {}
+        questions: dict[int, Question] = {}
+        keys: dict[int, str | None] = {}
         real = [position for position, request in enumerate(requests) if not is_padding(request)]
         for position in real:
             try:
@@ -126,9 +130,10 @@ class Answering:
             if answer:
                 rows.setdefault(request.args[4], []).append({"doc_id": request.args[3]} | answer)
         command = next((command_of(request) for request in requests), None)
-        if not rows or not getattr(command, "log_samples", False) or not getattr(command, "output_path", None):
+        output_path = getattr(command, "output_path", None)
+        if not rows or not output_path or not getattr(command, "log_samples", False):
             return
-        folder = Path(command.output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava"
+        folder = Path(output_path) / f"{self._begun:%Y%m%d_%H%M%S}_sfllava"
         try:
             trace.write(folder, self._run, rows, self._rank)
         except OSError as error:
@@ -138,7 +143,7 @@ class Answering:
 
 def as_row(result: Answer | Score) -> Row:
     """Keep of a result what the journal and the trace need."""
-    row = {"video": result.video, "frames": result.frames, "prompt": result.prompt}
+    row: Row = {"video": result.video, "frames": result.frames, "prompt": result.prompt}
     row |= {"prompt_tokens": len(result.prompt_token_ids)}
     if isinstance(result, Score):
         loss = -statistics.fmean(result.logprobs)

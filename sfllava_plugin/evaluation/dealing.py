@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from sfllava_plugin.engine.offline import Question
+
+T = TypeVar("T")
 
 #: How long a finished process waits for the others; lmms-eval allows a day, too.
 _LONGEST_WAIT = timedelta(days=1)
@@ -50,8 +52,8 @@ def deal(shares: Sequence[Sequence[Assignment]]) -> list[list[Assignment]]:
 
 
 def answer_together(
-    mine: list[Assignment], answer: Callable[[list[Assignment]], Iterator[tuple[Assignment, Any]]]
-) -> Iterator[tuple[Assignment, Any]]:
+    mine: list[Assignment], answer: Callable[[list[Assignment]], Iterator[tuple[Assignment, T]]]
+) -> Iterator[tuple[Assignment, T]]:
     """Answer all processes' questions together; yield this one's answers.
 
     Every process must call this.
@@ -60,7 +62,7 @@ def answer_together(
         answer: answers questions on this process's engine.
     """
     rank = torch.distributed.get_rank()
-    of_others = []
+    of_others: list[tuple[Assignment, T]] = []
     for assignment, answered in answer(deal(_exchange(mine))[rank]):
         if assignment.owner == rank:
             yield assignment, answered
@@ -70,9 +72,9 @@ def answer_together(
         yield from ((assignment, answered) for assignment, answered in answers if assignment.owner == rank)
 
 
-def _exchange(mine: Any) -> list[Any]:
+def _exchange(mine: T) -> list[T]:
     """Gather an object from every process, in rank order."""
-    found = [None] * torch.distributed.get_world_size()
+    found: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(found, mine, group=_group())
     return found
 
@@ -92,10 +94,11 @@ def all_take_part(requests: Sequence[Any]) -> bool:
     tasks = {id(task): task for request in requests if (task := getattr(request.args[2], "__self__", None))}.values()
     commands = [getattr(task, "args", None) for task in tasks]
     agentic = any(getattr(task, "OUTPUT_TYPE", None) == "generate_until_agentic" for task in tasks)
-    return bool(commands) and not agentic and all(hasattr(c, "use_cache") and not c.use_cache for c in commands)
+    return bool(commands) and not agentic and all(not getattr(command, "use_cache", True) for command in commands)
 
 
 @cache
-def _group():
+def _group() -> "torch.distributed.ProcessGroup":
     """A gloo group, which exchanges Python objects whatever backend lmms-eval itself uses."""
-    return torch.distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    group: torch.distributed.ProcessGroup = torch.distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    return group

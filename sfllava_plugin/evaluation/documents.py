@@ -37,9 +37,7 @@ _MULTIPLE_CHOICE: dict[str, Callable[[Document], list[str]]] = {
 }
 
 
-def question_and_options(
-    task: str, doc: Document, text: str, around: Sequence[str] = ()
-) -> tuple[str, tuple[str, ...]]:
+def question_and_options(task: str, doc: Document, text: str, around: Sequence[str] = ()) -> Asked:
     """Find the question and its options, without their letters.
 
     Open-ended questions have no options: ().
@@ -61,7 +59,9 @@ def option_lines(text: str) -> Asked:
 
     With fewer than two such lines, all of it is the question.
     """
-    lines, options, first = text.splitlines(), [], None
+    lines = text.splitlines()
+    options: list[str] = []
+    first: int | None = None
     for number, line in enumerate(lines):
         found = _OPTION.match(line)
         if found and found[1] == chr(ord("A") + len(options)):
@@ -78,7 +78,7 @@ def words_around(settings: Mapping[str, Any] | None) -> list[str]:
 
     Some tasks have different words for each kind of question.
     """
-    words = []
+    words: list[Any] = []
     for name in ("pre_prompt", "post_prompt"):
         found = (settings or {}).get(name) or ""
         words.extend(found.values() if isinstance(found, Mapping) else [found])
@@ -95,5 +95,5 @@ def _without_letters(options: list[str]) -> list[str]:
     """Strip the letters if every option has its own."""
     found = [_OPTION.match(option) for option in options]
     if all(match and match[1] == chr(ord("A") + i) for i, match in enumerate(found)):
-        return [match[2] for match in found]
+        return [match[2] for match in found if match]
     return [option.strip() for option in options]

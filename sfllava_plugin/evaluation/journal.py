@@ -33,7 +33,7 @@ class Journal:
     def __init__(self, folder: Path, run: Mapping[str, Any], rank: int = 0):
         self._folder = folder / key_of(run)
         self._answers: dict[str, dict[str, Any]] = {}
-        self._file = None
+        self._file: IO[bytes] | None = None
         try:
             for part in sorted(self._folder.glob("*.jsonl")):
                 self._read(part)
@@ -46,7 +46,7 @@ class Journal:
 
     def get(self, key: str | None) -> dict[str, Any] | None:
         """Look up an earlier answer."""
-        return self._answers.get(key)
+        return self._answers.get(key) if key else None
 
     def add(self, key: str, answer: dict[str, Any]) -> None:
         """Keep an answer. It survives this process once the call returns."""

@@ -3,12 +3,15 @@
 import json
 import os
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sfllava_plugin.engine.offline import devices_of
 from sfllava_plugin.tokens.layout import parse
+
+if TYPE_CHECKING:
+    from sfllava_plugin.engine.offline import Runner
 
 
 def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | 
     return arguments
 
 
-def start(pretrained: str, arguments: dict[str, Any], processes: int):
+def start(pretrained: str, arguments: dict[str, Any], processes: int) -> "Runner":
     """Start this process's engine; of several processes, each gets its own devices."""
     if processes > 1:
         # This process has lmms-eval's process group, so the engine's must be in another.

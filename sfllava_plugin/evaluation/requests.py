@@ -1,14 +1,14 @@
 """Translate lmms-eval's requests into questions, and answers into scored text."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lmms_eval.api.instance import Instance
 
 from sfllava_plugin.engine.offline import Question
-from sfllava_plugin.evaluation.documents import question_and_options, words_around
+from sfllava_plugin.evaluation.documents import Asked, Document, question_and_options, words_around
 from sfllava_plugin.prompts.choices import read_choice
 
 PROMPTS = ("paper", "task")
@@ -20,6 +20,8 @@ _PADDING = "__padding_only__"
 
 #: lmms-eval's `task_dict`: task name -> split -> documents.
 TaskDict = Mapping[str, Mapping[str, Any]]
+#: A task's function, mostly bound to the task: the videos or images of a document.
+DocToVisual = Callable[[Document], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Translation:
         letter = read_choice(text, options) if options else None
         return letter or _until(text, settings.get("until"))
 
-    def _text_and_options(self, context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
+    def _text_and_options(self, context: str, doc_to_visual: DocToVisual, doc: Document, task: str) -> Asked:
         # The task's own text already lists the options.
         if self.prompt == "task":
             return context, ()
@@ -93,12 +95,12 @@ def command_of(request: Instance) -> Any:
     return getattr(getattr(request.args[2], "__self__", None), "args", None)
 
 
-def _question_and_options(context: str, doc_to_visual, doc: dict, task: str) -> tuple[str, tuple[str, ...]]:
+def _question_and_options(context: str, doc_to_visual: DocToVisual, doc: Document, task: str) -> Asked:
     settings = getattr(getattr(doc_to_visual, "__self__", None), "lmms_eval_specific_kwargs", None)
     return question_and_options(task, doc, context, words_around(settings))
 
 
-def _video(doc_to_visual, doc: dict) -> str:
+def _video(doc_to_visual: DocToVisual, doc: Document) -> str:
     visuals = doc_to_visual(doc)
     if len(visuals) != 1 or not isinstance(visuals[0], str | os.PathLike):
         raise ValueError("sfllava answers questions about one video file; the task gives something else")

@@ -12,6 +12,7 @@ import re
 import string
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 #: One mark for each option. It replaces the option's words, which the rules about letters must not look into.
 _MARKS = "".join(chr(0xE000 + number) for number in range(26))
@@ -106,25 +107,37 @@ def read_choice(reply: str, options: Sequence[str]) -> str | None:
     letters = string.ascii_uppercase[: len(options)]
     if not letters:
         return None
-    anything, ignored, stages = _rules(letters)
+    rules = _rules(letters)
     text = _with_marks(_plain(reply), letters, options)
     # Most replies of small models end here; the rest takes ten times as long.
-    if not anything.search(text):
+    if not rules.anything.search(text):
         return None
-    for pattern in ignored:
+    for pattern in rules.ignored:
         text = pattern.sub(" ", text)
-    for patterns in stages:
+    for patterns in rules.stages:
         found = {found["letter"] for pattern in patterns for found in pattern.finditer(text)}
         if found := {letter.translate(_LETTER_OF).upper() for letter in found}:
             return found.pop() if len(found) == 1 else None
     return None
 
 
-@cache
-def _rules(letters: str) -> tuple[re.Pattern, list[re.Pattern], list[list[re.Pattern]]]:
-    """Compile the rules for the offered letters: any sign of an answer, the passages to ignore, the stages."""
+class _Rules(NamedTuple):
+    """The compiled rules for the offered letters.
 
-    def compiled(rule: str) -> re.Pattern:
+    Attributes:
+        anything: any sign of an answer.
+        ignored: `_IGNORED`.
+        stages: `_STAGES`.
+    """
+
+    anything: re.Pattern[str]
+    ignored: list[re.Pattern[str]]
+    stages: list[list[re.Pattern[str]]]
+
+
+@cache
+def _rules(letters: str) -> _Rules:
+    def compiled(rule: str) -> re.Pattern[str]:
         return re.compile(written_out(rule), re.IGNORECASE | re.MULTILINE)
 
     def written_out(rule: str) -> str:
@@ -133,7 +146,7 @@ def _rules(letters: str) -> tuple[re.Pattern, list[re.Pattern], list[list[re.Pat
     names = _NAMES | {"OFFERED": letters + letters.lower()}
 
     every = r"[\W_]{0,4}".join(rf"\(?\b{letter}\b[).:]? ?{mark}" for letter, mark in zip(letters, _MARKS, strict=False))
-    return (
+    return _Rules(
         compiled(r"(?<![a-z0-9])<LETTER>|<MARK>"),
         [compiled(rule) for rule in (every, *_IGNORED)],
         [[compiled(rule) for rule in stage] for stage in _STAGES],
@@ -170,7 +183,7 @@ def _forms(letters: str, options: Sequence[str]) -> dict[str, str]:
     return forms
 
 
-def _words(form: str) -> re.Pattern:
+def _words(form: str) -> re.Pattern[str]:
     """Compile a pattern for an option's whole words: no "red" in "tired", no 2 in 2.5, 1/2 or -2."""
     words = r"\s".join(re.escape(word) for word in form.split())
     if not any(char.isalnum() for char in form):

@@ -15,11 +15,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import resources
+from typing import Any, TypeAlias, cast
 
 from sfllava_plugin.prompts.wrappers import FAMILIES, Wrapper
 
 #: Stands for the video in a prompt.
 VIDEO_MARKER = "<image>"
+
+_RoleAndText: TypeAlias = tuple[str, str]
 
 
 class PromptError(ValueError):
@@ -56,7 +59,7 @@ def chat_template(
         problem = "go inside the checkpoint's own chat template, and it has none: add its chat_template.jinja"
         raise PromptError(f"prompts {family!r} {problem}")
     own = _Conversation(conversation, bos_token, prompts.open_ended.answer)
-    wrappers = {
+    wrappers: dict[str, Any] = {
         kind: asdict(wrapper if own.takes_system else _without_system(wrapper))
         for kind, wrapper in (
             ("open_ended", prompts.open_ended),
@@ -133,7 +136,9 @@ class _Conversation:
         lead = lead.removesuffix(answer[: len(answer) - len(answer.lstrip())])
         self.lead = lead if replied.startswith(prompt) else ""
 
-    def _try(self, before=None, after=None, parts: bool | None = None) -> str | None:
+    def _try(
+        self, before: _RoleAndText | None = None, after: _RoleAndText | None = None, parts: bool | None = None
+    ) -> str | None:
         from jinja2 import TemplateError
 
         turns = [turn for turn in (before, ("user", self._USER), after) if turn]
@@ -160,17 +165,18 @@ def _without_system(wrapper: Wrapper) -> Wrapper:
     return replace(wrapper, system="", before_video=f"{wrapper.system.strip()}\n" + wrapper.before_video.lstrip())
 
 
-def _render(template: str, messages: list[dict], add_generation_prompt: bool = True, **variables):
+def _render(template: str, messages: list[dict[str, Any]], add_generation_prompt: bool = True, **variables: Any) -> str:
     # Imported here because listing models needs the families' names, not transformers.
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    rendered, _ = render_jinja_template(
+    rendered = render_jinja_template(
         [messages],
         chat_template=template,
         add_generation_prompt=add_generation_prompt,
         **variables,
     )
-    return rendered[0]
+    texts, _ = cast(tuple[list[str], object], rendered)  # transformers declares a single text
+    return texts[0]
 
 
 def _template(name: str) -> str:

@@ -43,7 +43,7 @@ def moment(frame: int) -> float:
     return (frame + 0.5) / FRAMES
 
 
-def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
+def write_folder(folder: str | os.PathLike[str], seeds: Iterable[int]) -> int:
     """Write clips, ``questions.jsonl`` and ``truth.jsonl``; return the number of questions.
 
     `sfllava batch` reads the questions. An id is clip-question, with ``-choice`` appended for multiple choice, whose
@@ -64,8 +64,8 @@ def write_folder(folder: str | os.PathLike, seeds: Iterable[int]) -> int:
                 asked.append(name | {"video": video, "question": question.text} | options)
                 known = {"kind": question.kind, "shapes": len(made.scene.shapes)}
                 truth.append(name | known | {"answer": question.letter or question.answer})
-    for name, rows in (("questions.jsonl", asked), ("truth.jsonl", truth)):
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for file, rows in (("questions.jsonl", asked), ("truth.jsonl", truth)):
+        (folder / file).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return len(asked)
 
 
@@ -80,7 +80,7 @@ def edition() -> str:
     return digest.hexdigest()[:12]
 
 
-def write_clip(scene: Scene, path: str | os.PathLike) -> Path:
+def write_clip(scene: Scene, path: str | os.PathLike[str]) -> Path:
     """Write a scene as an mp4 file (MPEG-4 video), atomically.
 
     Raises:

@@ -4,6 +4,7 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from .scenes import Scene, Shape
 
@@ -22,13 +23,13 @@ _BITS = 6
 _FLASH_STRENGTH = 0.8
 
 
-def draw(scene: Scene, times: list[float], side: int) -> np.ndarray:
+def draw(scene: Scene, times: list[float], side: int) -> NDArray[np.uint8]:
     """Draw ``scene`` at ``times`` (0 to 1): uint8 [len(times), side, side, 3]."""
     ground = _ground(scene, side)
     return np.stack([_picture(scene, ground, time) for time in times])
 
 
-def _picture(scene: Scene, ground: np.ndarray, time: float) -> np.ndarray:
+def _picture(scene: Scene, ground: NDArray[np.uint8], time: float) -> NDArray[np.uint8]:
     picture = ground.copy()
     if scene.flash and scene.flash.lights(time):
         light = np.array(RGB[scene.flash.colour], np.float32)
@@ -39,7 +40,7 @@ def _picture(scene: Scene, ground: np.ndarray, time: float) -> np.ndarray:
     return picture
 
 
-def _draw_shape(picture: np.ndarray, shape: Shape, time: float) -> None:
+def _draw_shape(picture: NDArray[np.uint8], shape: Shape, time: float) -> None:
     side = len(picture)
     x, y = (value * side for value in shape.centre_at(time))
     radius, colour = shape.radius * side, RGB[shape.colour_at(time)]
@@ -77,11 +78,12 @@ _CORNERS = {
 }
 
 
-def _ground(scene: Scene, side: int) -> np.ndarray:
+def _ground(scene: Scene, side: int) -> NDArray[np.uint8]:
     """A dark plain, gradient or soft texture: uint8 [side, side, 3]."""
     rng = np.random.default_rng(scene.seed)
     base = rng.uniform(12, 62, 3).astype(np.float32)
     across, down = np.meshgrid(np.linspace(0, 1, side, dtype=np.float32), np.linspace(0, 1, side, dtype=np.float32))
+    light: NDArray[np.floating]
     if scene.ground == "gradient":
         angle = rng.uniform(0, 2 * math.pi)
         slope = (across - 0.5) * math.cos(angle) + (down - 0.5) * math.sin(angle)

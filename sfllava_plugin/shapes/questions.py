@@ -16,13 +16,13 @@ CHANGES = ("colour", "position", "number", "nothing")
 MOST_OPTIONS = 5
 
 #: Possible answers to each kind of question, from which wrong options are drawn; none for a description.
-ANSWERS = {
+ANSWERS: dict[str, tuple[str, ...]] = {
     "colour": COLOURS,
     "shape": SHAPES,
     "direction": DIRECTIONS,
     "count": COUNTS,
-    "place at the start": None,  # columns or rows, depending on the question
-    "place at the end": None,
+    "place at the start": (),  # columns or rows, depending on the question
+    "place at the end": (),
     "colour at the start": COLOURS,
     "colour at the end": COLOURS,
     "change": CHANGES,

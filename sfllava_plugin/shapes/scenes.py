@@ -60,7 +60,8 @@ class Shape:
         return self.later_colour if self.later_colour and time >= self.changes_at else self.colour
 
     def centre_at(self, time: float) -> Point:
-        return tuple(a + (b - a) * time for a, b in zip(self.start, self.end, strict=True))
+        (x, y), (to_x, to_y) = self.start, self.end
+        return x + (to_x - x) * time, y + (to_y - y) * time
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def random_scene(seed: int, *, one_shape: bool = False) -> Scene:
     rng = random.Random(seed)
     colours = rng.sample(COLOURS, len(COLOURS))
     kinds = rng.sample(SHAPES, 2)
+    shapes: tuple[Shape, ...]
     if one_shape or rng.random() < 0.5:
         shapes = (_single(rng, kinds[0], colours),)
     elif rng.random() < 0.5:
@@ -141,23 +143,26 @@ def _opposite(rng: random.Random, *, moving: bool) -> tuple[Point, Point, Point]
     """Start and end of one shape, and another's place beside its path."""
     near, far = rng.sample((CELLS[0], CELLS[2]), 2)
     horizontal = rng.random() < 0.5
-    turn = (lambda along, across: (along, across)) if horizontal else (lambda along, across: (across, along))
     while True:
         begin, finish = rng.sample(CELLS, 2)
-        start = _near(rng, *turn(begin, near))
+        start = _near(rng, *_turned(begin, near, horizontal))
         end = _along(start, finish + rng.uniform(-_JITTER, _JITTER), horizontal) if moving else start
         if not moving or math.dist(start, end) >= _SHORTEST_PATH:
-            return start, end, _near(rng, *turn(rng.choice(CELLS), far))
+            return start, end, _near(rng, *_turned(rng.choice(CELLS), far, horizontal))
 
 
 def _path(rng: random.Random) -> tuple[Point, Point]:
     while True:
         begin, finish = rng.sample(CELLS, 2)
         other, horizontal = rng.choice(CELLS), rng.random() < 0.5
-        start = _near(rng, begin, other) if horizontal else _near(rng, other, begin)
+        start = _near(rng, *_turned(begin, other, horizontal))
         end = _along(start, finish + rng.uniform(-_JITTER, _JITTER), horizontal)
         if math.dist(start, end) >= _SHORTEST_PATH:
             return start, end
+
+
+def _turned(along: float, across: float, horizontal: bool) -> Point:
+    return (along, across) if horizontal else (across, along)
 
 
 def _along(start: Point, finish: float, horizontal: bool) -> Point:

@@ -5,6 +5,7 @@ pooled cells of all others.
 """
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ import torch.nn.functional as F
 from sfllava_plugin.tokens.geometry import Grid
 from sfllava_plugin.tokens.notation import pooled_shape
 
+#: Pictures as numpy or torch holds them: uint8 [N, S, S, 3].
+Pictures = TypeVar("Pictures")
 #: An affine map of the last dimension.
 Projection = Callable[[torch.Tensor], torch.Tensor]
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sfllava_plugin.limits import DEFAULTS, Limits
@@ -25,7 +26,7 @@ from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.readers.decord_reader import DecordReader
 from sfllava_plugin.video.readers.pyav_reader import PyAVReader
 from sfllava_plugin.video.readers.reader import Reader
-from sfllava_plugin.video.resize import resize_all
+from sfllava_plugin.video.resize import FrameOrOpener, resize_all
 from sfllava_plugin.video.sampling import Sampling, sample_indices
 
 # Bytes read to recognise the file type.
@@ -51,7 +52,7 @@ class _Wanted:
 
 
 def decode(
-    source: str | os.PathLike,
+    source: str | os.PathLike[str],
     *,
     num_frames: int,
     image_size: int,
@@ -191,7 +192,9 @@ def _is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in _IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def _assemble(read: Callable[[list[int]], Iterable], indices: list[int], wanted: _Wanted) -> np.ndarray:
+def _assemble(
+    read: Callable[[list[int]], Iterable[FrameOrOpener]], indices: list[int], wanted: _Wanted
+) -> NDArray[np.uint8]:
     """Return the frames numbered `indices`, reading and resizing repeated ones once."""
     distinct, places = np.unique(indices, return_inverse=True)
     frames = resize_all(read(distinct.tolist()), len(distinct), wanted.image_size, wanted.name, wanted.fit)

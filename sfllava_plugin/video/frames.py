@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Video:
         decoder: "decord", "pyav" or "images".
     """
 
-    frames: np.ndarray
+    frames: NDArray[np.uint8]
     indices: tuple[int, ...]
     total_frames: int
     fps: float

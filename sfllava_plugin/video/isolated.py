@@ -7,19 +7,20 @@ dies or has served enough. Sending 50 frames of 336 x 336 back takes 10 ms.
 """
 
 import concurrent.futures.thread  # noqa: F401 (see the last line)
-import contextlib
 import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
+from typing import IO, NamedTuple
 
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecoderUnavailable, VideoError, printable
 from sfllava_plugin.video.fit import SQUASH, Fit
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.pool import Pool
+from sfllava_plugin.video.isolation.worker import Request
 from sfllava_plugin.video.isolation.worker_process import WorkerProcess
 from sfllava_plugin.video.sampling import Sampling
 
@@ -27,7 +28,7 @@ __all__ = ["read_video", "sandbox_gaps", "stop"]
 
 
 def read_video(
-    source: str | os.PathLike | bytes,
+    source: str | os.PathLike[str] | bytes | bytearray | memoryview,
     *,
     num_frames: int,
     image_size: int,
@@ -54,20 +55,26 @@ def read_video(
         VideoError: as `video.decode.decode`; or the video took too long, or crashed the decoder.
         DecoderFault: the video was not decoded, and is not to blame.
     """
-    path = None if isinstance(source, (bytes, bytearray, memoryview)) else os.fsdecode(source)
-    if path is None and len(source) > limits.file_bytes:
-        limit = f"the limit is {limits.file_bytes}"
-        raise VideoError(f"the video has {len(source)} bytes, {limit}; give a smaller version")
-    request = {
-        "name": "the video" if path is None else printable(path),
-        "num_frames": num_frames,
-        "image_size": image_size,
-        "sampling": sampling,
-        "fit": asdict(fit),
-        "limits": limits.model_dump(),
-    }
-    with _file_of(source) if path is None else contextlib.nullcontext((os.path.abspath(path), None)) as (place, file):
-        return _pool.decode(request | {"path": place}, file, limits, fail_when_busy=fail_when_busy)
+    opened: AbstractContextManager[_Place]
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if len(source) > limits.file_bytes:
+            limit = f"the limit is {limits.file_bytes}"
+            raise VideoError(f"the video has {len(source)} bytes, {limit}; give a smaller version")
+        name, opened = "the video", _file_of(source)
+    else:
+        path = os.fsdecode(source)
+        name, opened = printable(path), nullcontext(_Place(os.path.abspath(path), None))
+    with opened as place:
+        request = Request(
+            path=place.path,
+            name=name,
+            num_frames=num_frames,
+            image_size=image_size,
+            sampling=sampling,
+            fit=asdict(fit),
+            limits=limits.model_dump(),
+        )
+        return _pool.decode(request, place.descriptor, limits, fail_when_busy=fail_when_busy)
 
 
 def stop(threads: Iterable[threading.Thread]) -> None:
@@ -82,16 +89,24 @@ def sandbox_gaps() -> list[str]:
     return worker.gaps
 
 
-@contextmanager
-def _file_of(data: bytes) -> Iterator[tuple[str | None, int | None]]:
-    """Yield the path or the descriptor of a file with ``data``.
+class _Place(NamedTuple):
+    """A file, by its path or by its descriptor."""
 
-    (None, descriptor) of a file in memory where the system has such files, else (path, None) of a temporary one.
+    path: str | None
+    descriptor: int | None
+
+
+@contextmanager
+def _file_of(data: bytes | bytearray | memoryview) -> Iterator[_Place]:
+    """Yield a file with ``data``.
+
+    A file in memory, with a descriptor only, where the system has such files; else a temporary one, with a path only.
 
     decord can read bytes itself, but kills the process when a video is cut short. The descriptor of a file on disk
     would not do: on macOS, everyone who opens it by number shares one read position.
     """
-    with contextlib.ExitStack() as closing:
+    file: IO[bytes]
+    with ExitStack() as closing:
         try:
             if in_memory := hasattr(os, "memfd_create"):
                 file = closing.enter_context(open(os.memfd_create("video"), "w+b", 0))
@@ -102,7 +117,7 @@ def _file_of(data: bytes) -> Iterator[tuple[str | None, int | None]]:
                 view = view[file.write(view) :]
         except OSError as error:
             raise DecoderUnavailable(f"cannot hand the video to a decoder: {error.strerror}") from error
-        yield (None, file.fileno()) if in_memory else (file.name, None)
+        yield _Place(None, file.fileno()) if in_memory else _Place(file.name, None)
 
 
 _pool = Pool()
@@ -118,4 +133,4 @@ def _replace_pool() -> None:
 os.register_at_fork(after_in_child=_replace_pool)
 # When a program ends, the interpreter first joins the threads of executors, and these may be reading videos. Only
 # functions registered where concurrent.futures registers its own, and after it, run before that.
-threading._register_atexit(lambda: _pool.stop_all())
+threading._register_atexit(lambda: _pool.stop_all())  # type: ignore[attr-defined]  # private, so not declared

@@ -2,10 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from sfllava_plugin.video.errors import VideoError
@@ -15,8 +17,11 @@ from sfllava_plugin.video.fit import SQUASH, Fit
 _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 
+Frame: TypeAlias = Image.Image | NDArray[np.uint8]
+FrameOrOpener: TypeAlias = Frame | Callable[[], Image.Image]
 
-def resize_frames(frames, image_size: int, fit: Fit = SQUASH) -> np.ndarray:
+
+def resize_frames(frames: NDArray[np.uint8] | Sequence[Frame], image_size: int, fit: Fit = SQUASH) -> NDArray[np.uint8]:
     """Make frames RGB squares.
 
     Args:
@@ -39,7 +44,9 @@ def resize_frames(frames, image_size: int, fit: Fit = SQUASH) -> np.ndarray:
     return resize_all(frames, len(frames), image_size, "the frames", fit)
 
 
-def resize_all(frames: Iterable, count: int, image_size: int, name: str, fit: Fit = SQUASH) -> np.ndarray:
+def resize_all(
+    frames: Iterable[FrameOrOpener], count: int, image_size: int, name: str, fit: Fit = SQUASH
+) -> NDArray[np.uint8]:
     """Resize frames in threads while the next ones are read.
 
     PIL releases the GIL.
@@ -55,7 +62,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str, fit: Fi
     if count < 1 or image_size < 1:
         raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
     resized = np.empty((count, image_size, image_size, 3), np.uint8)
-    queued: deque[tuple[Future, int]] = deque()
+    queued: deque[tuple[Future[None], int]] = deque()
     held = 0
     with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
         for position, frame in enumerate(frames):
@@ -71,7 +78,7 @@ def resize_all(frames: Iterable, count: int, image_size: int, name: str, fit: Fi
     return resized
 
 
-def _is_resized(frames, image_size: int) -> bool:
+def _is_resized(frames: object, image_size: int) -> TypeGuard[NDArray[np.uint8]]:
     """Return whether torch can take the array without resize or copy."""
     return (
         isinstance(frames, np.ndarray)
@@ -83,7 +90,7 @@ def _is_resized(frames, image_size: int) -> bool:
     )
 
 
-def _resize_into(slot: np.ndarray, frame, fit: Fit) -> None:
+def _resize_into(slot: NDArray[np.uint8], frame: FrameOrOpener, fit: Fit) -> None:
     image = frame() if callable(frame) else _to_rgb(frame)
     side = slot.shape[0]
     if image.size != (side, side):
@@ -115,7 +122,7 @@ def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
 _FITS = {"squash": _squash, "crop": _crop, "pad": _pad}
 
 
-def _to_rgb(frame) -> Image.Image:
+def _to_rgb(frame: Frame) -> Image.Image:
     if not isinstance(frame, Image.Image):
         frame = np.asarray(frame)
         is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))

@@ -253,8 +253,8 @@ def test_a_finished_job_loads_no_torch(out, asked):
     program = (
         "import sys\n"
         "from sfllava_plugin import cli\n"
-        "def refuse(module): raise ValueError('an engine would start')\n"
-        "cli._engine_half = refuse\n"
+        "def refuse(): raise ValueError('an engine would start')\n"
+        "cli.require_vllm = refuse\n"
         "try: cli.main()\n"
         "finally: print('torch' in sys.modules, 'vllm' in sys.modules)\n"
     )

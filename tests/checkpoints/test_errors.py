@@ -1,4 +1,4 @@
-"""Checkpoints that are none of ours are refused, each with what was found and what is needed."""
+"""Unsupported checkpoints are refused; the error names what was found and what is needed."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from sfllava_plugin.tokens.notation import PathwayError
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """One checkpoint of each layout; neither is changed."""
+    """A checkpoint in each format, for tests that only read."""
     return {
         layout: write_checkpoint(tmp_path_factory.mktemp(layout), layout=layout, family=family, geometry=SMALL)
         for layout, family in (("hf", "qwen"), ("original", "vicuna"))
@@ -26,7 +26,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def refused(written, tmp_path):
-    """refused(layout, change, message): a copy, once change(folder) was called, is refused with that message."""
+    """refused(layout, change, message): check that a copy, changed by change(folder), is refused with this message."""
 
     def check(layout: str, change, message: str, /, **settings) -> None:
         folder = Path(shutil.copytree(written[layout], tmp_path / "copy"))
@@ -34,12 +34,13 @@ def refused(written, tmp_path):
         with pytest.raises(CheckpointError, match=message) as raised:
             prepare(Entry(name="tested", checkpoint=str(folder), **settings))
         assert "copy" in str(raised.value) or "tested" in str(raised.value)
+        assert "\n" not in str(raised.value)
 
     return check
 
 
 def config(**changes):
-    """What changes these keys of config.json; a dot leads into a section, None removes."""
+    """Return a function that sets keys of config.json: ``a__b`` is key b of section a, and None removes a key."""
 
     def change(folder: Path) -> None:
         path = folder / "config.json"
@@ -74,7 +75,8 @@ def config(**changes):
         ({"text_config__hidden_size": "wide"}, "config.json describes no model .*hidden_size"),
         ({"vision_config__patch_size": 0}, "config.json describes no tower"),
         ({"vision_config": [1]}, "config.json describes no model .*vision_config"),
-        ({"text_config__max_position_embeddings": 512}, "take 980 tokens, and the model reads 512"),
+        ({"decoder": {"model_type": "llama"}}, "config.json describes no model .*Multiple valid text configs"),
+        ({"text_config__max_position_embeddings": 512}, "take 980 tokens, and the context is 512"),
     ],
 )
 def test_hf_configurations(refused, changes, message):
@@ -121,14 +123,14 @@ def test_a_corrupt_configuration(refused, text, message):
         ("hf", "config.json", r"no readable config\.json"),
         ("hf", "model.safetensors", r"no \*\.safetensors in it; convert the weights to safetensors first"),
         ("original", "model.safetensors", r"no \*\.safetensors in it; convert the weights to safetensors first"),
-        ("original", "tokenizer.model", "no tokenizer that transformers reads"),
+        ("original", "tokenizer.model", "no tokenizer that transformers can read"),
     ],
 )
 def test_a_missing_file(refused, layout, name, message):
     refused(layout, lambda folder: (folder / name).unlink(), message)
 
 
-def test_weights_in_another_format_are_not_opened(refused):
+def test_weights_in_other_formats_are_not_opened(refused):
     def pickled(folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -142,20 +144,23 @@ def test_an_original_checkpoint_without_its_tuned_tower(refused):
         assert 0 < len(kept) < len(weights)
         save_file(kept, folder / "model.safetensors")
 
-    refused("original", strip, r"no tuned tower \(model\.vision_tower\..*\); the stock CLIP would not fit")
+    refused(
+        "original", strip, r"no tuned tower in the weights \(model\.vision_tower\..*\); the stock CLIP would not fit"
+    )
 
 
 @pytest.mark.parametrize(("asked", "found"), [("hf", "original"), ("original", "hf")])
-def test_a_layout_that_it_has_not(refused, asked, found):
-    refused(found, lambda folder: None, f"format {asked} was asked for, config.json is in format {found}", format=asked)
+def test_the_wrong_format(refused, asked, found):
+    message = f"format {asked} was requested, but config.json is in format {found}"
+    refused(found, lambda folder: None, message, format=asked)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         # A grid of 6x6: 10 * 18 slow tokens, and 16 for every frame.
-        ({"frames": 1024}, "1024 frames through slowfast-.* take 16564 tokens, and the model reads 4096"),
-        ({"max_model_len": 980}, "take 980 tokens, and the model reads 980: take fewer frames"),
+        ({"frames": 1024}, "1024 frames through slowfast-.* take 16564 tokens, and the context is 4096"),
+        ({"max_model_len": 980}, "take 980 tokens, and the context is 980: use fewer frames"),
         ({"pathways": "concat", "frames": 200}, "200 frames through concat take 7200 tokens"),
     ],
 )
@@ -163,7 +168,7 @@ def test_pathways_that_leave_no_room_for_a_question(refused, settings, message):
     refused("hf", lambda folder: None, message, **settings)
 
 
-def test_pathways_with_one_token_of_room_are_taken(written):
+def test_pathways_that_leave_room_for_one_token_are_accepted(written):
     out = prepare(Entry(name="tested", checkpoint=str(written["hf"]), max_model_len=981))
     assert (out / "sfllava.json").is_file()
 
@@ -174,24 +179,25 @@ def test_a_fast_grid_finer_than_the_tower(written):
         prepare(entry)
 
 
-def test_a_family_that_needs_the_checkpoints_template_and_finds_none(tmp_path):
+def test_a_family_whose_chat_template_is_missing(tmp_path):
     folder = write_checkpoint(tmp_path / "mistral", family="mistral", layout="original", geometry=SMALL)
     with pytest.raises(PromptError, match="prompts 'mistral' go inside the checkpoint's own chat template"):
         prepare(Entry(name="tested", checkpoint=str(folder)))
 
 
-def test_a_model_directory_is_no_checkpoint(written, tmp_path):
+def test_a_model_directory_is_not_a_checkpoint(written, tmp_path):
     out = prepare(Entry(name="tested", checkpoint=str(written["hf"])), tmp_path / "out")
     with pytest.raises(CheckpointError, match="out: is a model directory already"):
         prepare(entry_of(str(out)))
 
 
 @pytest.mark.parametrize("model", ["nobody/no-such-llava", "not/a/repository", "./no-such-folder"])
-def test_a_checkpoint_that_is_neither_here_nor_on_the_hub(model):
-    with pytest.raises(CheckpointError, match=f"checkpoint '{model}' is no folder here, .* the network and HF_TOKEN"):
+def test_a_checkpoint_neither_on_disk_nor_on_the_hub(model):
+    message = f"checkpoint '{model}' is not a local folder, .* the network and HF_TOKEN"
+    with pytest.raises(CheckpointError, match=message):
         prepare(entry_of(model))
 
 
-def test_a_bare_name_that_nobody_has():
+def test_an_unknown_bare_name():
     with pytest.raises(RegistryError, match=r"unknown model 'sf-lava': use one of sf-llava"):
         model_directory("sf-lava")

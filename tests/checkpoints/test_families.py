@@ -1,6 +1,6 @@
-"""Relatives of LLaVA-NeXT 1.6 are refused by name, and LLaVA-NeXT 1.6 itself is not.
+"""LLaVA-NeXT 1.6 is recognised, and its relatives are refused by name.
 
-The configurations are those of the published repositories, without what only their language models read.
+The configurations are those of the published repositories, without the fields that only their language models read.
 """
 
 import json
@@ -96,7 +96,7 @@ def without(config: dict, *keys: str) -> dict:
 
 
 def built(architecture: str, model_type: str, **fields) -> dict:
-    """A configuration of the hf layout."""
+    """Return a configuration in the hf format."""
     return HF_NEXT | {"architectures": [architecture], "model_type": model_type} | fields
 
 
@@ -172,7 +172,7 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A checkpoint of each layout, with weights that load; neither is changed."""
+    """A checkpoint in each format, with weights that load, for tests that only read."""
     return {
         layout: write_checkpoint(tmp_path_factory.mktemp(layout), layout=layout, geometry=SMALL)
         for layout in ("hf", "original")
@@ -181,7 +181,7 @@ def written(tmp_path_factory):
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_a_relative_is_refused_by_name(written, tmp_path, other):
-    """Weights and tokenizer would do: what config.json says of the method decides."""
+    """Weights and tokenizer would load; the method described in config.json decides."""
     config, message = OTHERS[other]
     layout = "original" if "mm_projector_type" in config else "hf"
     folder = Path(shutil.copytree(written[layout], tmp_path / "copy"))

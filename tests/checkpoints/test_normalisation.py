@@ -1,4 +1,4 @@
-"""The tower's image statistics, wherever a checkpoint says them; never guessed."""
+"""The tower's image statistics come from whichever file holds them, and are never guessed."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ FILES = ("preprocessor_config.json", "processor_config.json")
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A checkpoint of each layout; neither is changed."""
+    """A checkpoint in each format, for tests that only read."""
     return {
         layout: write_checkpoint(tmp_path_factory.mktemp(layout), layout=layout, family=family, geometry=SMALL)
         for layout, family in (("hf", "qwen"), ("original", "vicuna"))
@@ -28,7 +28,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def folder(written, tmp_path):
-    """folder(layout, **files): a copy that says of images what the files say, and nothing else."""
+    """folder(layout, **files): a copy with these files on image processing, and no others."""
 
     def copy(layout: str = "hf", **files: dict) -> Path:
         copied = Path(shutil.copytree(written[layout], tmp_path / "copy"))
@@ -48,7 +48,7 @@ def statistics(folder: Path) -> tuple[list, list]:
     return geometry["mean"], geometry["std"]
 
 
-def test_what_transformers_saves_today_is_read(folder):
+def test_the_files_that_transformers_saves_today_are_read(folder):
     copied = folder()
     images = LlavaNextImageProcessorPil(image_mean=MEAN, image_std=STD)
     LlavaNextProcessor(images, AutoTokenizer.from_pretrained(copied)).save_pretrained(copied)
@@ -56,7 +56,7 @@ def test_what_transformers_saves_today_is_read(folder):
     assert statistics(copied) == (MEAN, STD)
 
 
-SAID = {"image_mean": MEAN, "image_std": STD}
+GIVEN = {"image_mean": MEAN, "image_std": STD}
 # As stored in 32 bits.
 ROUNDED = {"image_mean": [0.5, 0.4000000059604645, 0.30000001192092896], "image_std": STD}
 
@@ -64,57 +64,60 @@ ROUNDED = {"image_mean": [0.5, 0.4000000059604645, 0.30000001192092896], "image_
 @pytest.mark.parametrize(
     "files",
     [
-        {"preprocessor_config": SAID},
-        {"preprocessor_config": {"image_processor": SAID}},
-        {"processor_config": SAID},
-        {"processor_config": {"image_processor": SAID}},
-        {"preprocessor_config": SAID, "processor_config": {"image_token": "<image>"}},
-        {"preprocessor_config": SAID, "processor_config": {"image_processor": ROUNDED}},
+        {"preprocessor_config": GIVEN},
+        {"preprocessor_config": {"image_processor": GIVEN}},
+        {"processor_config": GIVEN},
+        {"processor_config": {"image_processor": GIVEN}},
+        {"preprocessor_config": GIVEN, "processor_config": {"image_token": "<image>"}},
+        {"preprocessor_config": GIVEN, "processor_config": {"image_processor": ROUNDED}},
         {"preprocessor_config": {"image_mean": MEAN}, "processor_config": {"image_processor": {"image_std": STD}}},
-        {"preprocessor_config": SAID | {"do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255}},
+        {"preprocessor_config": GIVEN | {"do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255}},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_either_file_may_say_them(folder, layout, files):
+def test_either_file_may_hold_them(folder, layout, files):
     assert statistics(folder(layout, **files)) == (MEAN, STD)
 
 
-def test_an_original_checkpoint_without_either_file_has_its_towers(folder):
+def test_an_original_checkpoint_without_either_file_gets_its_towers_statistics(folder):
     assert statistics(folder("original")) == CLIP
 
 
 OTHER = {"image_processor": {"image_mean": MEAN, "image_std": [0.2, 0.1, 0.61]}}
-NEITHER = "neither preprocessor_config.json nor processor_config.json says"
+NEITHER = "neither preprocessor_config.json nor processor_config.json has"
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, f"{NEITHER} image_mean: add preprocessor_config.json from the checkpoint's origin"),
+        ({}, f"{NEITHER} image_mean: add the preprocessor_config.json of the original checkpoint"),
         ({"processor_config": {"image_token": "<image>"}}, f"{NEITHER} image_mean"),
         ({"preprocessor_config": {"image_mean": MEAN}}, f"{NEITHER} image_std"),
         ({"preprocessor_config": {"image_mean": MEAN, "image_std": None}}, f"{NEITHER} image_std"),
         (
-            {"preprocessor_config": SAID, "processor_config": OTHER},
+            {"preprocessor_config": GIVEN, "processor_config": OTHER},
             r"image_std is \[0.2, 0.1, 0.6\] in preprocessor_config.json and \[0.2, 0.1, 0.61\] in "
             r"processor_config.json \(image_processor\): correct one of them",
         ),
-        ({"preprocessor_config": SAID | {"image_mean": 0.5}}, "image_mean 0.5 .* must be three numbers"),
-        ({"preprocessor_config": SAID | {"image_std": [0.2, 0, 0.2]}}, "deviations above 0"),
-        ({"preprocessor_config": SAID | {"image_mean": ["a", 0, 0]}}, "must be three numbers"),
+        ({"preprocessor_config": GIVEN | {"image_mean": 0.5}}, "image_mean 0.5 .* must be three numbers"),
+        ({"preprocessor_config": GIVEN | {"image_std": [0.2, 0, 0.2]}}, "deviations above 0"),
+        ({"preprocessor_config": GIVEN | {"image_mean": ["a", 0, 0]}}, "must be three numbers"),
         (
-            {"preprocessor_config": SAID | {"do_normalize": False}},
-            "do_normalize .* is False, SlowFast-LLaVA needs True",
+            {"preprocessor_config": GIVEN | {"do_normalize": False}},
+            "image processor's do_normalize is False, SlowFast-LLaVA needs True",
         ),
-        ({"preprocessor_config": SAID | {"rescale_factor": 1}}, "rescale_factor of its images is 1, .* needs 0.0039"),
+        (
+            {"preprocessor_config": GIVEN | {"rescale_factor": 1}},
+            "image processor's rescale_factor is 1, .* needs 0.0039",
+        ),
     ],
 )
-def test_statistics_that_are_missing_or_contradict_each_other_stop(folder, files, message):
+def test_missing_or_contradictory_statistics_are_refused(folder, files, message):
     with pytest.raises(CheckpointError, match=message):
         statistics(folder(**files))
 
 
-def test_an_original_checkpoint_that_says_half_of_them_stops(folder):
+def test_an_original_checkpoint_with_half_of_them_is_refused(folder):
     with pytest.raises(CheckpointError, match=f"{NEITHER} image_std"):
         statistics(folder("original", preprocessor_config={"image_mean": MEAN}))

@@ -1,4 +1,4 @@
-"""What a model directory holds, for every layout, naming and family of checkpoint."""
+"""The content of a model directory, for every format, naming and family of checkpoint."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from sfllava_plugin.checkpoints.prepare import entry_of, model_directory, prepar
 from sfllava_plugin.registry import Entry
 
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-# <image> follows the 32000 or 2000 pieces and the family's own marks; what ends a reply, with its id.
+# <image> follows the 32000 or 2000 pieces and the family's own special tokens. ENDS: the ids that end a reply.
 MARKER = {"vicuna": 32000, "mistral": 32000, "yi": 32002, "llama3": 2005, "qwen": 2003}
 ENDS = {"vicuna": [2], "mistral": [2], "yi": [32001], "llama3": [2004], "qwen": [2002]}
 TEXT_MODEL = {"vicuna": "llama", "mistral": "mistral", "yi": "llama", "llama3": "llama", "qwen": "qwen2"}
@@ -34,7 +34,7 @@ def prepared(folder: Path, **settings) -> Path:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """written(family, **how): the folder of that checkpoint and its model directory, made once."""
+    """written(family, **how): the checkpoint and its model directory, written once."""
     made = {}
 
     def make(family: str, **how) -> tuple[Path, Path]:
@@ -43,7 +43,7 @@ def written(tmp_path_factory):
             folder = tmp_path_factory.mktemp(f"{family}-checkpoint")
             write_checkpoint(folder, family=family, geometry=SMALL, **how)
             if how.get("layout") == "original":
-                # Where a family's frames stand inside its own template, the repository has to bring one.
+                # Some families' wrappers go inside the checkpoint's own chat template.
                 change(folder / "tokenizer_config.json", chat_template=FAMILIES[family].chat_template)
             made[key] = folder, prepared(folder)
         return made[key]
@@ -76,9 +76,8 @@ def test_config_describes_the_same_model_however_it_was_published(written, how):
     config = read(out / "config.json")
     assert config["architectures"] == ["SlowFastLlavaForConditionalGeneration"]
     assert config["model_type"] == "llava_next"
-    assert config["sfllava"]["frames"] == 50
+    assert (config["sfllava"]["version"], config["sfllava"]["frames"]) == (1, 50)
     assert config["sfllava"]["pathways"] == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
-    assert config["sfllava"]["version"] == 1
     assert config["sfllava"]["geometry"] == {
         "tower": "clip",
         "rows": 6,
@@ -98,7 +97,7 @@ def test_config_describes_the_same_model_however_it_was_published(written, how):
     text |= {"num_attention_heads": 4, "intermediate_size": 256, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
     assert config["text_config"].items() >= text.items()
     assert config["text_config"]["rope_parameters"] == {"rope_theta": 10000.0, "rope_type": "default"}
-    # With <image>, and padded to a multiple of 64; the original layout has no row for it.
+    # With <image>, and padded to a multiple of 64; the original format has no row for it.
     assert config["text_config"]["vocab_size"] == 32064
     assert config["sfllava"]["trained_vocab_size"] == (32000 if "layout" in how else 32064)
     check_links(folder, out)
@@ -118,8 +117,7 @@ def test_every_family_is_prepared(written, family, layout):
     assert read(out / "video_preprocessor_config.json") == {"video_processor_type": "SlowFastLlavaVideoProcessor"}
     assert "key frames from a video" in (out / "chat_template.jinja").read_text(encoding="utf-8")
     manifest = read(out / "sfllava.json")
-    assert manifest["prompts"] == family
-    assert (manifest["format"], manifest["checkpoint"]) == (layout, str(folder))
+    assert (manifest["prompts"], manifest["format"], manifest["checkpoint"]) == (family, layout, str(folder))
     assert manifest["engine"] == {"max_model_len": 4096}
 
 
@@ -135,7 +133,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("family", ["vicuna", "yi", "mistral"])
-def test_both_layouts_have_one_tokenizer(written, family):
+def test_both_formats_give_the_same_tokenizer(written, family):
     one, other = (AutoTokenizer.from_pretrained(written(family, layout=layout)[1]) for layout in ("hf", "original"))
     for text in TEXTS:
         ids = one(text).input_ids
@@ -150,7 +148,7 @@ def test_files_that_need_no_change_are_links(written):
     assert (out / "tokenizer.model").resolve() == (folder / "tokenizer.model").resolve()
 
 
-def test_the_checkpoint_stays_as_it_was(small_original):
+def test_the_checkpoint_is_left_unchanged(small_original):
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in small_original.iterdir()}
     prepared(small_original, frames=3)
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in small_original.iterdir()} == before
@@ -178,7 +176,7 @@ def test_the_context_is_never_longer_than_the_trained_one(written, family, wante
 
 @pytest.fixture
 def copy(written, tmp_path):
-    """copy(family, layout): a checkpoint that the test may change."""
+    """copy(family, layout): a checkpoint for the test to change."""
     return lambda family, layout="hf": Path(shutil.copytree(written(family, layout=layout)[0], tmp_path / "copy"))
 
 
@@ -187,7 +185,7 @@ def copy(written, tmp_path):
     [
         ("llama3", [2001, 2004], "<|eot_id|>", [2001, 2004]),
         ("llama3", 2001, "<|eot_id|>", [2001, 2004]),
-        ("llama3", 2001, "<|end_of_text|>", [2001, 2004]),  # neither says the end of a turn
+        ("llama3", 2001, "<|end_of_text|>", [2001, 2004]),  # neither names the end of a turn
         ("yi", 2, "</s>", [2, 32001]),
         ("qwen", 2000, "<|endoftext|>", [2000, 2002]),
         ("qwen", None, "<|im_end|>", [2002]),
@@ -201,13 +199,13 @@ def test_a_reply_ends_at_the_end_of_the_text_or_of_the_turn(copy, family, own, t
     assert read(prepared(folder) / "generation_config.json")["eos_token_id"] == expected
 
 
-def test_without_generation_config_the_language_models_end_is_taken(copy):
+def test_without_generation_config_the_language_models_end_token_is_used(copy):
     folder = copy("llama3")
     (folder / "generation_config.json").unlink()
     assert read(prepared(folder) / "generation_config.json")["eos_token_id"] == [2004]
 
 
-def test_sampling_of_the_checkpoint_is_not_taken_over(copy):
+def test_the_checkpoints_sampling_settings_are_ignored(copy):
     folder = copy("qwen")
     change(folder / "generation_config.json", do_sample=True, temperature=0.9, top_p=0.6)
     generation = read(prepared(folder) / "generation_config.json")
@@ -241,7 +239,7 @@ def test_a_hub_repository_comes_from_the_hubs_cache(written):
     assert prepare(Entry(name="tested", checkpoint="llava-owner/llava-name", revision=revision)) != out
 
 
-def test_a_model_directory_is_found_for_whatever_names_it(small_hf, tmp_path, monkeypatch):
+def test_names_aliases_and_folders_find_a_model_directory(small_hf, tmp_path, monkeypatch):
     own = tmp_path / "own.yaml"
     own.write_text(f"models:\n  mine:\n    checkpoint: {small_hf}\n    frames: 5\n    aliases: [also-mine]\n")
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(own))
@@ -252,7 +250,7 @@ def test_a_model_directory_is_found_for_whatever_names_it(small_hf, tmp_path, mo
     assert read(model_directory(str(small_hf)) / "config.json")["sfllava"]["frames"] == 50
 
 
-def test_json_that_is_not_ours_to_write_is_linked(written, copy):
+def test_other_json_files_are_linked(written, copy):
     folder = copy("qwen")
     brought = {"hf_quant_config.json", "quantize_config.json", "quant_config.json", "trainer_state.json"}
     for name in brought:
@@ -264,7 +262,7 @@ def test_json_that_is_not_ours_to_write_is_linked(written, copy):
     assert all((out / name).is_symlink() and (out / name).resolve() == folder / name for name in brought)
 
 
-def test_what_describes_images_and_prompts_is_not_linked(written):
+def test_files_about_images_and_prompts_are_not_linked(written):
     folder, out = written("vicuna", names="published")
     names = {"chat_template.json", "preprocessor_config.json", "processor_config.json"}
     assert names <= {path.name for path in folder.iterdir()}
@@ -272,7 +270,7 @@ def test_what_describes_images_and_prompts_is_not_linked(written):
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_a_quantization_config_stays(copy, layout):
+def test_a_quantization_config_is_kept(copy, layout):
     folder, how = copy("vicuna", layout), {"quant_method": "gptq", "bits": 4, "group_size": 32}
     change(folder / "config.json", quantization_config=how)
     config = read(prepared(folder) / "config.json")
@@ -281,8 +279,7 @@ def test_a_quantization_config_stays(copy, layout):
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_no_code_of_a_checkpoint_comes_along(copy, layout, tmp_path):
-    """Neither files that run when they are read, nor the names of code that others would fetch and run."""
+def test_code_in_a_checkpoint_is_left_behind(copy, layout, tmp_path):
     folder = copy("vicuna", layout)
     ran = tmp_path / "ran"
     (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')")

@@ -1,4 +1,4 @@
-"""Preparing is cheap, repeatable and safe: twice, in two processes, interrupted, and over what is there."""
+"""Preparing is repeatable and safe: twice, in two processes, interrupted, and over existing files."""
 
 import json
 import os
@@ -27,13 +27,13 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def folder(written, tmp_path):
-    """A checkpoint that the test may change."""
+    """A checkpoint for the test to change."""
     return Path(shutil.copytree(written, tmp_path / "weights"))
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache: what a test leaves in it, it made itself."""
+    """An empty cache."""
     monkeypatch.setenv("SFLLAVA_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "models"
 
@@ -43,12 +43,12 @@ def entry(folder: Path, **settings) -> Entry:
 
 
 def state(out: Path) -> dict:
-    """Every file of a folder, and when it and the folder were written."""
+    """Return inode and modification time of a folder and each of its files."""
     files = {path.name: path.lstat() for path in [out, *out.iterdir()]}
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in files.items()}
 
 
-def test_a_second_time_writes_nothing(folder, cache):
+def test_preparing_twice_writes_nothing_new(folder, cache):
     out = prepare(entry(folder))
     before = state(out)
     assert prepare(entry(folder)) == out
@@ -110,7 +110,7 @@ def test_a_failure_halfway_leaves_nothing(folder, cache):
 
 
 def test_an_interruption_leaves_nothing(folder, cache):
-    # A pipe that nobody writes to holds the preparation up in the middle of its writing.
+    # Reading a pipe without a writer blocks the preparation halfway.
     (folder / "generation_config.json").unlink()
     os.mkfifo(folder / "generation_config.json")
     seen, over = [], threading.Event()
@@ -167,7 +167,7 @@ def test_two_processes_at_once(folder, cache):
 @pytest.mark.parametrize(
     ("umask", "directory", "file"), [(0o022, 0o755, 0o644), (0o077, 0o700, 0o600), (0, 0o777, 0o666)]
 )
-def test_rights_are_those_that_the_umask_gives(folder, tmp_path, cache, umask, directory, file):
+def test_permissions_follow_the_umask(folder, tmp_path, cache, umask, directory, file):
     before = os.umask(umask)
     try:
         kept = prepare(entry(folder))
@@ -192,7 +192,7 @@ def test_a_named_directory_may_be_new_or_empty(folder, tmp_path, cache, there):
     assert not cache.exists()
 
 
-def test_a_named_model_directory_is_written_anew(folder, tmp_path):
+def test_a_named_model_directory_is_rewritten(folder, tmp_path):
     out = tmp_path / "deep" / "mine"
     prepare(entry(folder, frames=3), out)
     prepare(entry(folder, frames=4), out)
@@ -204,7 +204,7 @@ def test_a_folder_with_other_files_is_left_alone(folder, tmp_path):
     out = tmp_path / "photos"
     out.mkdir()
     (out / "cat.jpg").write_bytes(b"meow")
-    with pytest.raises(CheckpointError, match="photos: holds other files; give an empty or a new folder"):
+    with pytest.raises(CheckpointError, match="photos: holds other files; choose an empty or a new folder"):
         prepare(entry(folder), out)
     assert [path.read_bytes() for path in out.iterdir()] == [b"meow"]
 
@@ -216,7 +216,7 @@ def test_a_checkpoint_is_never_written_into(folder):
     assert state(folder) == before
 
 
-def test_a_place_that_cannot_be_written_is_named(folder, tmp_path):
+def test_an_unwritable_folder_is_named(folder, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CheckpointError, match="file/mine: cannot be written: "):
         prepare(entry(folder), tmp_path / "file" / "mine")

@@ -1,4 +1,4 @@
-"""The key ``sfllava`` of config.json: written, read, and refused where it says what does not exist."""
+"""The key ``sfllava`` of config.json: written, read, and refused if invalid."""
 
 import json
 from types import SimpleNamespace
@@ -31,13 +31,13 @@ def reads(**changes) -> VideoConfig:
     return VideoConfig.read(SimpleNamespace(sfllava=PAPER.model_dump(mode="json") | changes), "nowhere")
 
 
-def test_what_is_written_is_read():
+def test_reading_returns_what_was_written():
     assert reads() == PAPER
     assert PAPER.tokens(50) == 3680
     assert PAPER.image_tokens == 576
 
 
-def test_nothing_of_it_can_be_changed():
+def test_it_is_immutable():
     with pytest.raises(ValidationError):
         PAPER.frames = 7
     with pytest.raises(ValidationError):
@@ -57,12 +57,12 @@ def test_nothing_of_it_can_be_changed():
         ({"geometry": GEOMETRY.model_dump() | {"tower": "dinov3"}}, "sfllava.geometry.tower: Input should be 'clip'"),
     ],
 )
-def test_what_does_not_exist_is_named(changes, message):
+def test_invalid_values_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         reads(**changes)
 
 
-def test_a_config_of_another_model_is_named():
+def test_a_config_of_another_model_is_refused():
     with pytest.raises(ValueError, match=r"config\.json has no 'sfllava'"):
         VideoConfig.read(SimpleNamespace(), "nowhere")
 

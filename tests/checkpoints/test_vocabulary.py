@@ -1,4 +1,4 @@
-"""A model directory's vocabulary holds every token of its tokenizer; the weights stay as they are."""
+"""A model directory's vocabulary holds every token of its tokenizer; the weights are unchanged."""
 
 import json
 import shutil
@@ -15,7 +15,8 @@ from sfllava_plugin.checkpoints.formats import CheckpointError
 from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 
-#: (rows of the weights, vocabulary): 32000 or 2000 pieces and the family's own marks, in multiples of 64 with <image>.
+#: (rows of the weights, vocabulary): 32000 or 2000 pieces and the family's own special tokens; then with <image>, and
+#: rounded up to a multiple of 64.
 ORIGINAL = {
     "vicuna": (32000, 32064),
     "mistral": (32000, 32064),
@@ -35,20 +36,20 @@ def sizes(directory: Path) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_original_layout_gets_room_for_the_marker(tmp_path, family):
+def test_the_original_format_gets_room_for_the_marker(tmp_path, family):
     write_checkpoint(tmp_path, layout="original", family=family, geometry=SMALL)
     directory = prepared(tmp_path)
     assert sizes(directory) == ORIGINAL[family]
     assert max(AutoTokenizer.from_pretrained(directory).get_vocab().values()) < ORIGINAL[family][1]
 
 
-def test_a_vocabulary_with_room_stays_as_it_is(small_hf):
+def test_a_vocabulary_with_room_is_unchanged(small_hf):
     assert sizes(prepared(small_hf)) == (32064, 32064)
 
 
 @pytest.fixture
 def change(small_original, tmp_path):
-    """change(function): the model directory of a checkpoint whose weights went through the function."""
+    """change(function): prepare a checkpoint whose weights the function has changed."""
 
     def write(function) -> Path:
         folder = shutil.copytree(small_original, tmp_path / "changed")

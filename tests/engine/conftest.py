@@ -1,4 +1,4 @@
-"""Engines for the tests: in this process, float32, cached for the session."""
+"""Engines for the tests: in this process, in float32, kept for the session."""
 
 import os
 

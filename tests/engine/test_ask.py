@@ -63,7 +63,7 @@ def test_json_has_the_documented_keys_and_the_runners_answer(ask, runners, bikes
 
 
 def test_standard_output_is_the_answer_alone(checkpoints, bikes):
-    """Of the installed command, in a process of its own."""
+    """Run the installed command in a process of its own."""
     command = [os.path.join(os.path.dirname(sys.executable), "sfllava"), "ask", str(bikes), "What is there?"]
     command += ["--model", str(checkpoints()), "--engine-args", ENGINE, "--max-tokens", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -101,7 +101,7 @@ def test_unreadable_videos_are_errors(ask, broken, name):
     ("model", "message"),
     [
         ("sf-lava", "unknown model 'sf-lava': use one of sf-llava"),
-        ("nobody/nothing", "checkpoint 'nobody/nothing' is no folder here, and the hub did not give it"),
+        ("nobody/nothing", "checkpoint 'nobody/nothing' is not a local folder, and cannot be fetched from the hub"),
     ],
 )
 def test_unknown_models_are_errors(ask, bikes, model, message):

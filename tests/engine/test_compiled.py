@@ -1,6 +1,6 @@
-"""A compiled language model, vLLM's default, answers as the eager one.
+"""A compiled language model, vLLM's default, gives the same answers as the eager one.
 
-vLLM compiles the classes it decorates with `support_torch_compile` (vllm/compilation/decorators.py): of ours, the inner
+vLLM compiles the classes it decorates with `support_torch_compile` (vllm/compilation/decorators.py): here, the inner
 language model. The other tests' engines are eager, because compiling takes ten seconds or more at every start on a CPU.
 """
 
@@ -18,13 +18,13 @@ LOGPROBS = 0.1
 
 @pytest.fixture(scope="module")
 def compiled():
-    """An engine of sf-llava-tiny that compiles, and what it compiled."""
+    """A compiling engine of sf-llava-tiny, and vLLM's counts of what it compiled."""
     from vllm.compilation.counter import compilation_counter
 
     from sfllava_plugin.engine.offline.runner import Runner
 
     before = compilation_counter.clone()
-    # Never closed: an engine that ends takes the others' process groups with it.
+    # Never closed: closing one engine destroys the process groups of the others.
     runner = Runner("sf-llava-tiny", {"kv_cache_memory_bytes": KV_CACHE, "enforce_eager": False})
     counted = {name: count - getattr(before, name) for name, count in vars(compilation_counter).items()}
     return runner, counted
@@ -59,7 +59,7 @@ def test_answers_equal_the_eager_ones(compiled, tiny, questions, monkeypatch):
     def uncompiled(*args, **kwargs):
         raise AssertionError("the language model ran without having been compiled")
 
-    # The compiled code does not come by these; an eager engine runs all three.
+    # Compiled code bypasses these; an eager engine calls all three.
     language_model = model_of(runner).language_model.model
     monkeypatch.setattr(language_model, "forward", uncompiled)
     for layer in (language_model.layers[0], language_model.layers[-1]):

@@ -33,7 +33,7 @@ def test_an_operators_limit_applies(runners, tmp_path, monkeypatch):
     monkeypatch.setenv("SFLLAVA_REGISTRY", str(registry))
     runner = runners(max_num_seqs=7)
     assert scheduler_of(runner).encoder_cache_manager.cache_size == 5 * 3680
-    # One is kept to spare.
+    # One is kept in reserve.
     assert runner._bounds.embeddings == 4
 
 
@@ -45,7 +45,7 @@ def measuring(runners, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(config_of(runner).cache_config, "num_gpu_blocks", None)
         yield runner
-    # Measuring empties the worker's cache but not the scheduler's view of it.
+    # Measuring empties the worker's cache but not the scheduler's record of it.
     forget(runner)
 
 
@@ -69,7 +69,7 @@ def test_memory_is_measured_with_a_full_cache(measuring, monkeypatch):
 
 
 def test_a_video_takes_memory_for_its_own_embeddings_only(runners, bikes):
-    """Without measuring, as on a CPU, the cache grows by videos."""
+    """Without measuring, as on a CPU, the cache grows video by video."""
     runner = runners()
     forget(runner)
     runner.answer(Question(str(bikes), "What?", max_tokens=1))

@@ -1,4 +1,4 @@
-"""The checks of tests/gpu on the CPU, so that they have run before a GPU runs them."""
+"""Run the checks of tests/gpu on the CPU, so that they are known to work."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""An engine in a process of its own, started by spawn, answers as one in the caller's process."""
+"""An engine in a spawned process gives the same answers as one in this process."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_ask_answers_as_in_this_process(tiny, asked):
         assert abs(ours["logprob"] - theirs["logprob"]) < 1e-2
 
 
-def test_a_guarded_script_has_its_engine_elsewhere(tiny, asked, tmp_path):
+def test_a_guarded_script_runs_its_engine_in_another_process(tiny, asked, tmp_path):
     from sfllava_plugin.engine.offline.questions import Question
 
     script = tmp_path / "guarded.py"
@@ -69,8 +69,8 @@ def test_a_guarded_script_has_its_engine_elsewhere(tiny, asked, tmp_path):
     assert "processes: SyncMPClient" in done.stdout
 
 
-def test_a_script_without_a_guard_ends_with_an_error(asked, tmp_path):
-    """Python's spawn runs the script again in the new process: it must end, not hang or fork without end."""
+def test_a_script_without_a_guard_fails(asked, tmp_path):
+    """Python's spawn reruns the script in the new process: it must fail, not hang or fork forever."""
     script = tmp_path / "unguarded.py"
     script.write_text(SCRIPT.replace("GUARD", "main()"))
     done = run(sys.executable, str(script), *asked)

@@ -1,6 +1,6 @@
-"""Two workers, which split the language model and the tower's frames.
+"""Two workers split the language model and the tower's frames.
 
-The checkpoint is in the original format: the vocabulary that they split has rows without weights.
+The checkpoint is in the original format, so the vocabulary they split has rows without weights.
 """
 
 import json

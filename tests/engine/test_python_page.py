@@ -41,7 +41,7 @@ def examples(page: str) -> list[tuple[int, str, str]]:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
-    """The output of each block, from a process of its own: engines that end would disturb those of other tests."""
+    """The output of each block, from a separate process: closing engines would break those of other tests."""
     folder = tmp_path_factory.mktemp("page")
     write_folder(folder / "clips", range(3))
     blocks = [(line, code) for line, code, _ in examples(PAGE.read_text(encoding="utf-8"))]

@@ -1,4 +1,4 @@
-"""The plugin in processes of other models: light, and harmless when broken."""
+"""The plugin in a process that serves another model: light, and harmless when broken."""
 
 import json
 import os

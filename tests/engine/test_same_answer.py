@@ -35,7 +35,7 @@ def token_ids(outputs):
 
 @pytest.fixture
 def tower_runs(runners, monkeypatch):
-    """A list of the frame counts with which the tower ran."""
+    """The number of frames in each run of the tower."""
     model = model_of(runners())
     runs = []
     original = model._hidden

@@ -9,7 +9,7 @@ from tests import reference
 from tests.engine.support import LOGPROBS
 
 DEFAULT = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
-#: They share beginnings; that of the last two is longer than a block of the prefix cache.
+#: They share prefixes; that of the last two is longer than a block of the prefix cache.
 SHARED = "the person " + " and then walks to the door" * 30
 CONTINUATIONS = [
     " the person cuts a tomato",
@@ -82,6 +82,11 @@ def test_questions_and_continuations_can_be_mixed(runners, questions):
     assert results[1].token_ids == alone.token_ids
     assert results[0].logprobs
     assert results[2].logprobs
+
+
+def test_a_continuation_has_no_answer(runners, questions):
+    with pytest.raises(ValueError, match="a continuation gets a score, not an answer"):
+        runners().answer(questions[0])
 
 
 def test_an_empty_continuation_is_an_error(runners, questions):

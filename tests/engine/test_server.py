@@ -35,7 +35,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def media(tmp_path_factory, bikes):
-    """The folder that the server may read: valid and broken clips."""
+    """The folder which the server may read, with valid and broken clips."""
     folder = tmp_path_factory.mktemp("media")
     shutil.copy(bikes, folder / "bikes.mp4")
     (folder / "text.mp4").write_text("not a video\n" * 50)
@@ -201,7 +201,7 @@ def test_alternating_between_eight_videos_runs_the_tower_once_per_video(server, 
     before = server.videos_encoded()
     for number in range(3):
         for path in videos:
-            # With little text after the video, the shared blocks of the prefix cache end inside it.
+            # With so little text after the video, the shared blocks of the prefix cache end inside the video.
             kwargs = {"prompt_frame": "none"}
             assert answered(chat([video(path.as_uri()), text(f"{number}?")], chat_template_kwargs=kwargs))
     assert server.videos_encoded() - before == len(videos)

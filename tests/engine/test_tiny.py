@@ -15,7 +15,7 @@ from tests.engine.support import forget, model_of
 
 #: Used neither for training nor for decisions about it.
 SEEDS = range(20_000, 20_030)
-#: A few points below the model card's figure for each kind, which is over hundreds of clips; here are a few dozen.
+#: A few points below the model card's figure for each kind: that is over hundreds of clips, this over a few dozen.
 LEAST = 0.9
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up", "nowhere": "nowhere"}
 

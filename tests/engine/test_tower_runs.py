@@ -51,7 +51,7 @@ def questions_on(videos, wrapper):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """counted(runner, questions): answers, tower runs per video, cached tokens per question."""
+    """counted(runner, questions): answers, tower runs per video, and cached tokens per question."""
 
     def run(runner, questions):
         forget(runner)
@@ -78,9 +78,9 @@ def counted(monkeypatch):
 
 
 def shared_blocks(prompts, block_size):
-    """Return for each prompt the most tokens shared with an earlier one.
+    """Return, for each prompt, the length of the longest prefix shared with an earlier one.
 
-    They are whole blocks, and never include the last token.
+    Only whole blocks count, and the last token is never shared.
     """
     found = []
     for position, prompt in enumerate(prompts):

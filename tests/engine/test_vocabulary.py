@@ -1,6 +1,6 @@
 """Tokens without a row in the weights.
 
-In the original format these are the video's marker and all after it.
+In the original format, these are the video's marker and everything after it.
 """
 
 import pytest

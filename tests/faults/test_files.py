@@ -160,7 +160,7 @@ def test_a_full_disk_leaves_no_half_prepared_model(on_small_disk):
     first, directory, second = done.stdout.splitlines()
     assert (first, second) == ("code 2", "code 0")
     [error] = done.stderr.splitlines()
-    assert "cannot be written: No space left on device; name another folder with SFLLAVA_CACHE" in error
+    assert "cannot be written: No space left on device; set SFLLAVA_CACHE to another folder" in error
     assert directory.split("/")[-1].startswith("sf-llava-tiny-")
 
 
@@ -179,7 +179,7 @@ def test_a_model_in_a_read_only_cache_can_be_used(on_small_disk):
     assert (code, code_again, code_other) == ("code 0", "code 0", "code 2")
     assert first == second
     [error] = done.stderr.splitlines()
-    assert "Read-only file system; name another folder with SFLLAVA_CACHE" in error
+    assert "Read-only file system; set SFLLAVA_CACHE to another folder" in error
 
 
 def test_a_missing_home():
@@ -190,7 +190,7 @@ def test_a_missing_home():
     assert done.returncode == 2
     [error] = done.stderr.splitlines()
     assert error.startswith("sfllava: /proc/nobody/.cache/sfllava/models/")
-    assert error.endswith("name another folder with SFLLAVA_CACHE")
+    assert error.endswith("set SFLLAVA_CACHE to another folder")
 
 
 def test_two_batches_with_one_output_do_not_mix(questions, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfllava_plugin.engine.offline.order import QuestionQueue, by_video
+from sfllava_plugin.engine.offline.order import FailedItem, QuestionQueue, QueueItem, by_video
 from sfllava_plugin.limits import DEFAULTS
 from sfllava_plugin.video.errors import VideoError
 
@@ -93,8 +93,10 @@ def test_a_broken_video_fails_its_own_questions():
         return path
 
     for one in popped(QUESTIONS, Planner(read)):
-        assert (one.error is not None) == (one.question[0] == "b")
-        assert one.video == (None if one.error else one.question[0])
+        if one.question[0] == "b":
+            assert isinstance(one, FailedItem) and isinstance(one.error, VideoError)
+        else:
+            assert one.video == one.question[0]
 
 
 def test_the_first_question_on_a_video_begins_it():
@@ -139,11 +141,9 @@ def test_an_interrupt_in_a_decoder_is_raised():
 
 def test_an_invalid_question_fails_alone_and_does_not_lead():
     found = popped([("a", "too long"), ("a", "open"), ("a", "open")])
-    assert [(one.position, one.leads, str(one.error or "")) for one in found] == [
-        (0, False, "too long"),
-        (1, True, ""),
-        (2, False, ""),
-    ]
+    assert [(one.position, type(one)) for one in found] == [(0, FailedItem), (1, QueueItem), (2, QueueItem)]
+    assert str(found[0].error) == "too long"
+    assert [one.leads for one in found[1:]] == [True, False]
 
 
 def test_embeddings_are_needed_again_by_a_second_leader_or_after_a_short_prefix():

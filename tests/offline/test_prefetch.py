@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sfllava_plugin.engine.offline.prefetch import Prefetcher
+from sfllava_plugin.engine.offline.prefetch import Prefetcher, Unreadable
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.video.errors import VideoError
 
@@ -46,7 +46,7 @@ def test_an_error_belongs_to_its_video():
     with Prefetcher(["good", "bad", "fine"], read) as videos:
         good, bad, fine = videos
     assert (good.video, fine.video) == ("good", "fine")
-    assert bad.video is None
+    assert isinstance(bad, Unreadable)
     assert str(bad.error) == "bad is broken"
 
 

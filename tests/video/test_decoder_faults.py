@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
 
@@ -83,6 +84,37 @@ def test_sfllava_check_finds_a_missing_library():
 def test_an_error_that_a_video_can_cause_is_blamed_on_it(bikes):
     with replacing_workers(worker_that_runs("int('x')")), pytest.raises(VideoError, match="crashes the decoder"):
         read(bikes)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "b'5\\n'",
+        "b'{}\\n'",
+        "b'[' * 100_000 + b'\\n'",
+        """b'{"frames": "all"}\\n'""",
+        """b'{"frames": 1}\\n' + bytes(16 * 16 * 3)""",
+        """b'{"error": "' + b'x' * 2**25 + b'"}\\n'""",
+    ],
+    ids=["number", "nothing", "nested", "frames", "indices", "too long"],
+)
+def test_a_reply_that_makes_no_sense_is_a_crash(bikes, reply):
+    """A worker that a video has taken over may send anything."""
+    sends = f"socket.socket(fileno=int(__import__('sys').argv[1])).sendall({reply})"
+    with replacing_workers(worker_that_runs(sends)), pytest.raises(VideoError, match="crashes the decoder"):
+        read(bikes)
+    assert read(bikes).total_frames == 250
+
+
+def test_a_reply_sent_byte_by_byte_does_not_outlast_the_time_limit(bikes):
+    drip = "[(os.write(int(__import__('sys').argv[1]), b' '), time.sleep(0.2)) for _ in range(10**6)]"
+    begun = time.monotonic()
+    too_slow = pytest.raises(VideoError, match="decoding took longer than 2 seconds")
+    with replacing_workers(worker_that_runs(drip)), too_slow:
+        read(bikes, decode_seconds=2)
+    # Workers start twice: for the quick attempt and for the slow one.
+    assert time.monotonic() - begun < 60
+    assert read(bikes).total_frames == 250
 
 
 def test_the_command_names_the_program_as_the_cause(bikes, monkeypatch, capsys):

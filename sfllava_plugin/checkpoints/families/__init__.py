@@ -1,7 +1,7 @@
 """The families of checkpoints, and how config.json tells them apart.
 
-Their members share architectures, model types and names of weights, and differ in what happens to the patches of a
-video. Read as another family they would load, and answer wrongly: what is not known exactly is refused by name.
+Families share architectures, model types and weight names, and differ in what they do with the patches of a video.
+A checkpoint read as the wrong family would load, and answer wrongly: anything not known exactly is refused by name.
 """
 
 import re
@@ -40,7 +40,7 @@ def find(folder: Path, asked: Format | None = None) -> tuple[Family, Format]:
         raise CheckpointError(f"{folder}: {reason}")
     family, found = next((family, found) for family in FAMILIES if (found := family.format_of(config)))
     if asked and asked != found:
-        raise CheckpointError(f"{folder}: format {asked} was asked for, config.json is in format {found}")
+        raise CheckpointError(f"{folder}: format {asked} was requested, but config.json is in format {found}")
     return family, found
 
 

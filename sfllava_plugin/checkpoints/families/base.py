@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, LlavaNextConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, LlavaNextConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints.families.tower_shapes import vision_config
 from sfllava_plugin.checkpoints.families.towers import Tower, stock_name
@@ -51,7 +51,7 @@ class LlavaFamily:
     name: str
     example: str
     native: Native
-    hf: tuple[str, type[PretrainedConfig]] | None = None
+    hf: tuple[str, type[PreTrainedConfig]] | None = None
     originals: tuple[str, ...] = ()
     tower: Tower
     hf_fields: Mapping[str, Any] = {}
@@ -94,27 +94,31 @@ class LlavaFamily:
         raw = read_json(folder / "config.json")
         try:
             config = self._from_hf(raw) if found == "hf" else self._from_original(folder, raw, image_token_id)
+            text = config.get_text_config()
         except CheckpointError:
             raise
         except Exception as error:  # transformers raises whatever its validators raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise CheckpointError(
-                f"{folder}: config.json describes no model that transformers knows ({type(error).__name__}: {error})"
+                f"{folder}: config.json describes no model that transformers supports ({reason})"
             ) from error
         describes_tower = found == "original" or "vision_config" in raw
         self._check(folder, raw if found == "hf" else {}, config, image_token_id, describes_tower=describes_tower)
-        _drop_dynamic_rope(config.text_config)
-        _tie(folder, config)
+        _drop_dynamic_rope(text)
+        if not any(name.endswith("lm_head.weight") for name, _ in tensors(folder)):
+            # The files hold no head of its own: it is the embedding.
+            text.tie_word_embeddings = config.tie_word_embeddings = True
         return config
 
     def geometry(self, folder: Path, found: Format, config: LlavaNextConfig) -> Geometry:
-        tower = config.vision_config
-        grid = tower.image_size // tower.patch_size
+        image, patch = self._sides(folder, config)
+        grid = image // patch
         mean, std = read_statistics(folder, self.tower.statistics if found == "original" else None)
         return Geometry(
             tower=self.tower.kind,
             rows=grid,
             columns=grid,
-            image_size=tower.image_size,
+            image_size=image,
             mean=mean,
             std=std,
             feature_layer=self._feature_layer(config),
@@ -126,7 +130,8 @@ class LlavaFamily:
 
     def _feature_layer(self, config: LlavaNextConfig) -> int:
         """The program takes the stock SigLIP's last layer off, also where the files hold it."""
-        whole = self.tower.kind == "siglip" and config.vision_config.num_hidden_layers == self.tower.layers
+        layers = getattr(config.vision_config, "num_hidden_layers", None)
+        whole = self.tower.kind == "siglip" and layers == self.tower.layers
         return -2 if whole else self.tower.feature_layer
 
     def _from_hf(self, raw: dict[str, Any]) -> LlavaNextConfig:
@@ -182,23 +187,24 @@ class LlavaFamily:
         for key, value in self.hf_fields.items():
             if raw and (found := raw.get(key, value)) != value:
                 raise CheckpointError(f"{folder}: {key} is {found!r}, {self.name} needs {value!r}")
+        if not describes_tower:
+            raise CheckpointError(f"{folder}: config.json describes no tower: it has no vision_config")
+        self._sides(folder, config)
+
+    def _sides(self, folder: Path, config: LlavaNextConfig) -> tuple[int, int]:
+        """Read the sides of an image and of a patch, in pixels; refuse a tower of another kind."""
         tower = config.vision_config
         if not isinstance(tower, self.tower.config):
-            needed = self.tower.config.model_type
-            raise CheckpointError(f"{folder}: the tower is {tower.model_type}, {self.name} needs {needed}")
-        sizes = (tower.image_size, tower.patch_size)
-        if not describes_tower or not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise CheckpointError(f"{folder}: config.json describes no tower (image and patch size {sizes})")
+            kind, needed = getattr(tower, "model_type", None), self.tower.config.model_type
+            raise CheckpointError(f"{folder}: the tower is {kind}, {self.name} needs {needed}")
+        image, patch = tower.image_size, tower.patch_size
+        if not isinstance(image, int) or not isinstance(patch, int) or image <= 0 or patch <= 0:
+            raise CheckpointError(f"{folder}: config.json describes no tower (image and patch size {(image, patch)})")
+        return image, patch
 
 
-def _drop_dynamic_rope(text_config: PretrainedConfig) -> None:
+def _drop_dynamic_rope(text_config: PreTrainedConfig) -> None:
     """Drop dynamic NTK scaling: the identity within the trained length, where vLLM's table of it ends."""
     rope = getattr(text_config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "dynamic":
         text_config.rope_parameters = {"rope_type": "default", "rope_theta": rope["rope_theta"]}
-
-
-def _tie(folder: Path, config: LlavaNextConfig) -> None:
-    """Say that the head is the embedding, where the files hold no head of their own."""
-    if not any(name.endswith("lm_head.weight") for name, _ in tensors(folder)):
-        config.text_config.tie_word_embeddings = config.tie_word_embeddings = True

@@ -1,4 +1,4 @@
-"""What a family of checkpoints has to tell: one object, one row of the table."""
+"""The interface of a family of checkpoints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Family(Protocol):
-    """A family of checkpoints, from config.json to everything that a model directory says of it.
+    """A family of checkpoints: reads config.json for everything a model directory needs.
 
     Attributes:
         name: as its authors write it.
-        architectures: what config.json may name, in either format.
+        architectures: the names that config.json may have, in either format.
         example: a checkpoint of it, for error messages.
         native: the settings its checkpoints were trained with.
     """
@@ -31,7 +31,7 @@ class Family(Protocol):
         """Tell the format of a config.json by its architecture and fields; None if it is another family's."""
 
     def objection(self, config: dict[str, Any]) -> str | None:
-        """Say which field makes this another method than the family's; None if there is none."""
+        """Name the field that makes this a different method; None if there is none."""
 
     def read_config(self, folder: Path, found: Format, image_token_id: int) -> "LlavaNextConfig":
         """Read the checkpoint's configuration, in the form vLLM's parts take.

@@ -37,7 +37,7 @@ class LlavaNext(LlavaFamily):
 
     def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         vocabulary = tokenizer.get_vocab()
-        text_model = config.text_config.model_type
+        text_model = config.get_text_config().model_type
         if text_model in ("mistral", "qwen2"):
             return {"mistral": "mistral", "qwen2": "qwen"}[text_model]
         if "<|start_header_id|>" in vocabulary:

@@ -50,7 +50,7 @@ class NextVideo(LlavaFamily):
 
     def read_config(self, folder: Path, found: Format, image_token_id: int) -> LlavaNextConfig:
         config = super().read_config(folder, found, image_token_id)
-        text = config.text_config
+        text = config.get_text_config()
         rope = text.rope_parameters
         if rope.get("rope_type", "default") == "default" and text.max_position_embeddings < _POSITIONS:
             if found == "original" and text.model_type == "llama" and rope["rope_theta"] == _VICUNA_THETA:

@@ -1,6 +1,6 @@
 """Read a tower's configuration off the shapes of its weights.
 
-An original checkpoint carries its tuned tower, and its config.json only names the stock one.
+An original checkpoint holds a tuned tower, and its config.json only names the stock one.
 """
 
 import re
@@ -27,8 +27,8 @@ def vision_config(folder: Path, tower: Tower) -> VisionConfig:
         mlp, _ = shapes["encoder.layers.0.mlp.fc1.weight"]
     except KeyError as error:
         raise CheckpointError(
-            f"{folder}: its weights hold no tuned tower ({_TOWER}{error.args[0]}); the stock "
-            f"{tower.stock} would not fit them"
+            f"{folder}: no tuned tower in the weights ({_TOWER}{error.args[0]}); the stock {tower.stock} would not fit "
+            "them"
         ) from error
     side = round((positions - tower.class_token) ** 0.5)
     image_size = tower.image_size or patch * side

@@ -4,10 +4,12 @@ Composed from vLLM's parts, not derived from its LLaVA files, which import torch
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, cast
 
 import torch
 from torch import nn
+from transformers import LlavaNextConfig
 from vllm.config import VllmConfig
 from vllm.config.multimodal import MultiModalConfig
 from vllm.model_executor.models.interfaces import (
@@ -27,6 +29,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
 from sfllava_plugin.checkpoints.families import EXTRA_WEIGHTS, WEIGHT_NAMES
+from sfllava_plugin.checkpoints.families.towers import VisionConfig
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.model.processing import (
     SlowFastLlavaDummyInputs,
@@ -40,6 +43,14 @@ from sfllava_plugin.prompts import VIDEO_MARKER
 #: The logit of tokens that the weights have no row for. It is so low that their probability is exactly 0, and finite
 #: so that a request may allow nothing else; -inf alone would make the probabilities NaN.
 _UNTRAINED_LOGIT = -1e4
+
+
+class _LanguageModel(SupportsPP, Protocol):
+    """The parts of a vLLM language model in use here; vLLM annotates it as `nn.Module`."""
+
+    model: Callable[..., torch.Tensor | IntermediateTensors]
+
+    def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None: ...
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -68,6 +79,9 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         config = vllm_config.model_config.hf_config
+        # `prepare` refuses all others.
+        assert isinstance(config, LlavaNextConfig) and isinstance(config.vision_config, VisionConfig)
+        tower = config.vision_config
         quant_config = vllm_config.quant_config
         self.config = config
         self.video_config = VideoConfig.read(config, vllm_config.model_config.model)
@@ -75,13 +89,17 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         sharded = _shards_frames(vllm_config.model_config.multimodal_config)
 
         with self._mark_tower_model(vllm_config, {"image", "video"}):
-            self.vision_tower = build_tower(config, geometry, quant_config, prefix=maybe_prefix(prefix, "vision_tower"))
+            self.vision_tower = build_tower(tower, geometry, quant_config, prefix=maybe_prefix(prefix, "vision_tower"))
             self.multi_modal_projector = Projector(
-                config, quant_config, replicated=sharded, prefix=maybe_prefix(prefix, "multi_modal_projector")
+                config,
+                tower.hidden_size,
+                quant_config,
+                replicated=sharded,
+                prefix=maybe_prefix(prefix, "multi_modal_projector"),
             )
         self.extra_weights = nn.ParameterDict(
             {
-                name: nn.Parameter(torch.empty(config.text_config.hidden_size), requires_grad=False)
+                name: nn.Parameter(torch.empty(config.get_text_config().hidden_size), requires_grad=False)
                 for name in self.video_config.layout.extra_weights
             }
         )
@@ -90,11 +108,12 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         self._encoder_cache_tokens = vllm_config.scheduler_config.encoder_cache_size
 
         with self._mark_language_model(vllm_config):
-            self.language_model = init_vllm_registered_model(
+            language_model = init_vllm_registered_model(
                 vllm_config=vllm_config,
-                hf_config=config.text_config,
+                hf_config=config.get_text_config(),
                 prefix=maybe_prefix(prefix, "language_model"),
             )
+            self.language_model = cast(_LanguageModel, language_model)  # annotated as `nn.Module`
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(self, **kwargs: object) -> MultiModalEmbeddings:
@@ -104,10 +123,9 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
             video_frames: uint8 [T, S, S, 3] for each video, a list or one tensor when they are equally long.
             image_frames: uint8 [S, S, 3] for each image.
         """
-        embeddings = [self._video(frames) for frames in kwargs.get("video_frames", ())]
-        if "image_frames" in kwargs:
-            images = torch.stack(list(kwargs["image_frames"]))
-            hidden = torch.cat(list(self._hidden(images)))
+        embeddings = [self._video(frames) for frames in _items(kwargs, "video_frames")]
+        if images := _items(kwargs, "image_frames"):
+            hidden = torch.cat(list(self._hidden(torch.stack(images))))
             embeddings.extend(self.multi_modal_projector.output(hidden))
         return self._with_whole_cache(embeddings) if self._is_measured else tuple(embeddings)
 
@@ -156,7 +174,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         marker = self.config.image_token_index
         return super().embed_input_ids(
             input_ids.masked_fill(input_ids == marker, 0),
-            multimodal_embeddings,
+            multimodal_embeddings,  # type: ignore[arg-type]  # vLLM's overloads leave out the union of both
             is_multimodal=is_multimodal,
         )
 
@@ -186,7 +204,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
 
         Of the extra weights, only those that the token layout needs are kept.
         """
-        missing = self.config.text_config.vocab_size - self.video_config.trained_vocab_size
+        missing = self.config.get_text_config().vocab_size - self.video_config.trained_vocab_size
         for name, weight in weights:
             if (extra := name.rpartition(".")[2]) in EXTRA_WEIGHTS:
                 if extra in self.extra_weights:
@@ -203,6 +221,11 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
             connector="multi_modal_projector",
             tower_model="vision_tower",
         )
+
+
+def _items(kwargs: Mapping[str, object], name: str) -> list[torch.Tensor]:
+    """List the items of an argument that vLLM gives as a list, or as one tensor if they are alike."""
+    return list(cast("Iterable[torch.Tensor]", kwargs.get(name, ())))  # annotated as `object`
 
 
 def _shards_frames(config: MultiModalConfig | None) -> bool:

@@ -7,14 +7,17 @@ model will make embeddings. There is no Hugging Face processor behind it; normal
 vLLM's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import BatchFeature, LlavaNextConfig
 from vllm.config.multimodal import MultiModalDummyOptions
 from vllm.inputs import MultiModalDataDict, MultiModalInput
-from vllm.multimodal.inputs import MultiModalFieldConfig, MultiModalKwargsItems
+from vllm.multimodal.inputs import HfImageItem, HfVideoItem, MultiModalFieldConfig, MultiModalKwargsItems
 from vllm.multimodal.parse import MultiModalDataItems
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
@@ -28,7 +31,7 @@ from vllm.multimodal.processing import (
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.video_config import VideoConfig
-from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY
+from sfllava_plugin.engine.serving.video_loader import options_of
 from sfllava_plugin.prompts import VIDEO_MARKER
 from sfllava_plugin.video.resize import resize_frames
 
@@ -46,7 +49,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
     @property
     def max_frames(self) -> int:
         """The operator's number of frames (config_hook.py), with which vLLM measures memory."""
-        return self.ctx.get_mm_config().media_io_kwargs["video"][OPTIONS_KEY].frames
+        return options_of(self.ctx.model_config).frames
 
     def get_supported_mm_processor_kwargs(self) -> dict[str, set[str]]:
         return {}
@@ -115,12 +118,14 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
     def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
         outputs = {}
         if "videos" in hf_data:
-            outputs["video_frames"] = [self._video(video) for video in hf_data["videos"]]
+            videos = cast("Iterable[HfVideoItem]", hf_data["videos"])  # annotated as `object`, as the images
+            outputs["video_frames"] = [self._video(video) for video in videos]
         if "images" in hf_data:
-            outputs["image_frames"] = [self._resized([image])[0] for image in hf_data["images"]]
+            images = cast("Iterable[HfImageItem]", hf_data["images"])
+            outputs["image_frames"] = [self._resized([image])[0] for image in images]
         return BatchFeature(outputs)
 
-    def _video(self, video) -> torch.Tensor:
+    def _video(self, video: HfVideoItem) -> torch.Tensor:
         """Check and resize a video's frames: uint8 [T, S, S, 3]."""
         if not 1 <= len(video) <= self.info.max_frames:
             raise ValueError(
@@ -129,11 +134,13 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
             )
         return self._resized(video)
 
-    def _resized(self, frames) -> torch.Tensor:
+    def _resized(self, frames: HfVideoItem | list[HfImageItem]) -> torch.Tensor:
         if isinstance(frames, torch.Tensor):
             frames = frames.numpy()
         video_config = self.info.video_config
-        return torch.from_numpy(resize_frames(frames, video_config.geometry.image_size, video_config.frame_fit))
+        # Refuses whatever else a request sends.
+        images = cast("NDArray[np.uint8]", frames)
+        return torch.from_numpy(resize_frames(images, video_config.geometry.image_size, video_config.frame_fit))
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]

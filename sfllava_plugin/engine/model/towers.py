@@ -1,16 +1,17 @@
 """Vision towers: from frames to the features of every patch, in chunks of bounded size."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import nn
-from transformers import LlavaNextConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 from vllm.model_executor.models.clip import CLIPVisionModel
 from vllm.model_executor.models.siglip import SiglipVisionModel
 from vllm.model_executor.models.vision import run_dp_sharded_vision_model
 from vllm.platforms import current_platform
 
+from sfllava_plugin.checkpoints.families.towers import VisionConfig
 from sfllava_plugin.tokens.geometry import Geometry
 
 #: Patches that go through the tower at once: it bounds the memory of the tower's activations. On a CPU they also stay
@@ -21,7 +22,7 @@ _RESCALE = 0.00392156862745098
 
 
 def build_tower(
-    config: LlavaNextConfig, geometry: Geometry, quant_config: QuantizationConfig | None, prefix: str
+    config: VisionConfig, geometry: Geometry, quant_config: QuantizationConfig | None, prefix: str
 ) -> CLIPVisionModel | SiglipVisionModel:
     """Build vLLM's tower, up to the layer whose hidden state is read.
 
@@ -29,9 +30,9 @@ def build_tower(
     """
     kind = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}[geometry.tower]
     return kind(
-        config.vision_config,
+        config,
         quant_config=quant_config,
-        num_hidden_layers_override=config.vision_config.num_hidden_layers + geometry.feature_layer + 1,
+        num_hidden_layers_override=config.num_hidden_layers + geometry.feature_layer + 1,
         require_post_norm=False,
         prefix=prefix,
     )
@@ -45,6 +46,9 @@ class FrameEncoder(nn.Module):
         sharded: whether each device encodes a share of the frames, instead of a share of every layer.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, geometry: Geometry, *, sharded: bool) -> None:
         super().__init__()
         self._at_once = max(1, PATCHES_AT_ONCE // geometry.patches)
@@ -57,10 +61,11 @@ class FrameEncoder(nn.Module):
 
     def features(self, tower: nn.Module, frames: torch.Tensor) -> Iterator[torch.Tensor]:
         """Encode uint8 [T, S, S, 3] in chunks: [C, patches, tower width] each, without the class token."""
-        for chunk in frames.split(self._at_once):
+        for chunk in torch.split(frames, self._at_once):
             pixels = self._normalised(chunk)
             if self._sharded:
-                yield run_dp_sharded_vision_model(pixels, lambda share: self._run(tower, share))
+                run = partial(self._run, tower)
+                yield run_dp_sharded_vision_model(pixels, run)  # type: ignore[arg-type]  # any callable will do
             else:
                 yield self._run(tower, pixels)
 
@@ -69,4 +74,5 @@ class FrameEncoder(nn.Module):
         return (pixels - self.mean) / self.std
 
     def _run(self, tower: nn.Module, pixels: torch.Tensor) -> torch.Tensor:
-        return tower(pixels, feature_select_strategy=self._strategy)
+        features: torch.Tensor = tower(pixels, feature_select_strategy=self._strategy)
+        return features

@@ -8,12 +8,15 @@ AsyncLLM, which needs the other process and takes 25 seconds longer to start.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from vllm import RequestOutput
 
 from sfllava_plugin.engine.offline.lifetime import Engine
-from sfllava_plugin.engine.offline.order import QuestionQueue, QueueItem
+from sfllava_plugin.engine.offline.order import FailedItem, QuestionQueue
+from sfllava_plugin.engine.offline.plan import Failed, IdentifiedVideo, Item
+from sfllava_plugin.engine.offline.questions import Answer, Question, Score
+from sfllava_plugin.engine.offline.scoring import Scoring
+from sfllava_plugin.engine.offline.sharing import Prompt
 from sfllava_plugin.video.errors import DecoderFault
 
 
@@ -41,8 +44,8 @@ class Bounds:
 class _Running:
     """A question in the engine, with the result of ``submit``."""
 
-    item: QueueItem
-    submitted: Any
+    item: Item
+    submitted: Scoring | None
     cache_tokens: int
 
 
@@ -62,18 +65,18 @@ class Feeder:
     def __init__(
         self,
         engine: Engine,
-        queue: QuestionQueue,
+        queue: QuestionQueue[Question, IdentifiedVideo, Prompt],
         bounds: Bounds,
-        submit: Callable[[QueueItem], Any],
-        finish: Callable[[QueueItem, Any, RequestOutput], Any],
-        cache_tokens: Callable[[QueueItem], int],
+        submit: Callable[[Item], Scoring | None],
+        finish: Callable[[Item, Scoring | None, RequestOutput], Answer | Score | None],
+        cache_tokens: Callable[[Item], int],
     ):
         self._engine, self._queue, self._bounds = engine, queue, bounds
         self._submit, self._finish, self._cache_tokens = submit, finish, cache_tokens
         self._running: dict[int, _Running] = {}
         self._leading: set[int] = set()
 
-    def __iter__(self) -> Iterator[tuple[QueueItem, Any | Exception]]:
+    def __iter__(self) -> Iterator[tuple[Item | Failed, Answer | Score | Exception]]:
         """Yield every question of the job with its result or its error."""
         while self._queue or self._running:
             # Block on a decoder only if the engine has nothing to do.
@@ -108,10 +111,10 @@ class Feeder:
             }
         )
 
-    def _admit(self, item: QueueItem) -> Iterator[tuple[QueueItem, Exception]]:
+    def _admit(self, item: Item | Failed) -> Iterator[tuple[Item | Failed, Exception]]:
         """Submit a question; yield it if that fails."""
         try:
-            if item.error:
+            if isinstance(item, FailedItem):
                 raise item.error
             self._running[item.position] = _Running(item, self._submit(item), self._cache_tokens(item))
         except (ValueError, OSError, DecoderFault) as error:
@@ -121,7 +124,7 @@ class Feeder:
             if item.leads:
                 self._leading.add(item.position)
 
-    def _step(self) -> Iterator[tuple[QueueItem, Any]]:
+    def _step(self) -> Iterator[tuple[Item, Answer | Score | Exception]]:
         """Run one step of the engine and yield finished questions."""
         for output in self._engine.step() if self._running else ():
             position = int(output.request_id)
@@ -131,7 +134,7 @@ class Feeder:
             if output.finished and (result := self._result(position, output)) is not None:
                 yield self._running.pop(position).item, result
 
-    def _result(self, position: int, output: RequestOutput) -> Any | None:
+    def _result(self, position: int, output: RequestOutput) -> Answer | Score | Exception | None:
         one = self._running[position]
         try:
             return self._finish(one.item, one.submitted, output)

@@ -14,9 +14,10 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from vllm import LLM, RequestOutput, SamplingParams
+from vllm.v1.engine.core_client import SyncMPClient
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from sfllava_plugin.errors import EngineDied, EngineStartError
@@ -74,7 +75,8 @@ class Engine:
             EngineDied: the step failed, which ends every request.
         """
         try:
-            return self.llm.llm_engine.step()
+            # Only pooling models have other outputs.
+            return cast("list[RequestOutput]", self.llm.llm_engine.step())
         except Exception as error:
             raise self._died(error) from error
 
@@ -86,13 +88,14 @@ class Engine:
         self.llm.llm_engine.engine_core.shutdown()
 
     @property
-    def _client(self):
-        """The state of vLLM's client; None for an engine in this process, which needs no client."""
-        return getattr(self.llm.llm_engine.engine_core, "resources", None)
+    def _client(self) -> SyncMPClient | None:
+        """vLLM's client of an engine in another process; None for an engine in this one."""
+        core = self.llm.llm_engine.engine_core
+        return core if isinstance(core, SyncMPClient) else None
 
     def _has_ended(self) -> bool:
         """Tell whether the engine has failed or its process has ended."""
-        return self._is_dead or (self._client is not None and self._client.engine_dead)
+        return self._is_dead or (self._client is not None and self._client.resources.engine_dead)
 
     def _died(self, error: Exception) -> EngineDied:
         self._is_dead = True
@@ -115,9 +118,11 @@ class Engine:
         """
         if (client := self._client) is None:
             return
+        # Without a reference to the client, which would keep it alive.
+        resources, outputs = client.resources, client.outputs_queue
 
-        def watch(outputs=self.llm.llm_engine.engine_core.outputs_queue):
-            while not client.engine_dead:
+        def watch() -> None:
+            while not resources.engine_dead:
                 time.sleep(_WATCH_SECONDS)
             outputs.put_nowait(EngineDeadError())
 

@@ -6,22 +6,24 @@ together, all of them could start before the cache holds anything, and each woul
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from sfllava_plugin.engine.offline.prefetch import Prefetcher
+from sfllava_plugin.engine.offline.prefetch import Prefetched, Prefetcher, Unreadable
 from sfllava_plugin.limits import DEFAULTS, Limits
 
 Q = TypeVar("Q")
+Q_contra = TypeVar("Q_contra", contravariant=True)
+V = TypeVar("V")
 P = TypeVar("P")
 #: A question with its position in the job.
 Numbered = tuple[int, Q]
 
 
 @dataclass(frozen=True)
-class QueueItem(Generic[Q, P]):
-    """A question with its decoded video and prompt, or its error.
+class QueueItem(Generic[Q, V, P]):
+    """A question with its decoded video and prompt.
 
     Attributes:
         position: of the question in the job.
@@ -31,26 +33,34 @@ class QueueItem(Generic[Q, P]):
 
     position: int
     question: Q
-    video: Any = None
-    prompt: P | None = None
-    error: Exception | None = None
+    video: V
+    prompt: P
     leads: bool = False
     needs_embeddings: bool = False
 
 
-class Planner(Protocol[Q, P]):
+@dataclass(frozen=True)
+class FailedItem(Generic[Q]):
+    """A question whose video cannot be read, or which is invalid itself."""
+
+    position: int
+    question: Q
+    error: Exception
+
+
+class Planner(Protocol[Q_contra, V, P]):
     """The parts of a job that `QuestionQueue` leaves to others."""
 
-    def read(self, path: str) -> Any:
+    def read(self, path: str) -> V:
         """Decode a video; called in threads."""
 
-    def prompt(self, question: Q) -> P:
+    def prompt(self, question: Q_contra) -> P:
         """Write a question's prompt; raise ValueError if the question is invalid."""
 
-    def prefix(self, prompt: P) -> Any:
-        """Return a hashable prefix; prompts with equal ones share the video."""
+    def prefix(self, prompt: P) -> Hashable:
+        """Return a prefix; prompts with equal ones share the video."""
 
-    def needs_embeddings(self, video: Any, prompts: Sequence[P]) -> bool:
+    def needs_embeddings(self, video: V, prompts: Sequence[P]) -> bool:
         """Tell whether prompts with one prefix need the video's embeddings repeatedly."""
 
 
@@ -62,7 +72,7 @@ def by_video(questions: Iterable[Q], video_of: Callable[[Q], str]) -> Iterator[l
     return iter(videos.values())
 
 
-class QuestionQueue(Generic[Q, P]):
+class QuestionQueue(Generic[Q, V, P]):
     """A queue of questions, grouped by video; a context manager.
 
     Args:
@@ -76,17 +86,17 @@ class QuestionQueue(Generic[Q, P]):
         self,
         groups: Iterable[Sequence[Numbered[Q]]],
         video_of: Callable[[Q], str],
-        planner: Planner[Q, P],
+        planner: Planner[Q, V, P],
         limits: Limits = DEFAULTS,
     ):
         self._groups, self._video_of, self._planner = groups, video_of, planner
         self._videos = Prefetcher(self._paths(), planner.read, limits)
         self._not_begun: deque[Sequence[Numbered[Q]]] = deque()
-        self._leading: deque[QueueItem[Q, P]] = deque()
-        self._held: dict[int, deque[QueueItem[Q, P]]] = {}
-        self._following: deque[QueueItem[Q, P]] = deque()
+        self._leading: deque[QueueItem[Q, V, P]] = deque()
+        self._held: dict[int, deque[QueueItem[Q, V, P]]] = {}
+        self._following: deque[QueueItem[Q, V, P] | FailedItem[Q]] = deque()
 
-    def __enter__(self) -> "QuestionQueue[Q, P]":
+    def __enter__(self) -> "QuestionQueue[Q, V, P]":
         self._videos.__enter__()
         return self
 
@@ -112,7 +122,7 @@ class QuestionQueue(Generic[Q, P]):
         """True if `pop` would return without waiting for a decoder."""
         return bool(self._following or self._leading) or self._videos.has_next_now
 
-    def pop(self) -> QueueItem[Q, P]:
+    def pop(self) -> QueueItem[Q, V, P] | FailedItem[Q]:
         """Remove and return the next question; blocks until its video is decoded."""
         while self.begins_video:
             self._begin_video()
@@ -135,28 +145,30 @@ class QuestionQueue(Generic[Q, P]):
 
     def _begin_video(self) -> None:
         decoded = next(self._videos)
-        by_prefix: dict[Any, deque[QueueItem[Q, P]]] = {}
+        by_prefix: dict[Hashable, deque[QueueItem[Q, V, P]]] = {}
         for position, question in self._not_begun.popleft():
-            item = self._item(position, question, decoded.video, decoded.error)
-            if item.error:
+            item = self._item(position, question, decoded)
+            if isinstance(item, FailedItem):
                 self._following.append(item)
             else:
                 by_prefix.setdefault(self._planner.prefix(item.prompt), deque()).append(item)
         for items in by_prefix.values():
             prompts = [item.prompt for item in items]
             # A second leader on the video reads it too.
-            needed = len(by_prefix) > 1 or self._planner.needs_embeddings(decoded.video, prompts)
+            needed = len(by_prefix) > 1 or self._planner.needs_embeddings(items[0].video, prompts)
             self._lead(deque(replace(item, needs_embeddings=needed) for item in items))
 
-    def _item(self, position: int, question: Q, video: Any, error: Exception | None) -> QueueItem[Q, P]:
-        if error is None:
-            try:
-                return QueueItem(position, question, video, self._planner.prompt(question))
-            except ValueError as problem:
-                error = problem
-        return QueueItem(position, question, error=error)
+    def _item(
+        self, position: int, question: Q, decoded: Prefetched[V] | Unreadable
+    ) -> QueueItem[Q, V, P] | FailedItem[Q]:
+        if isinstance(decoded, Unreadable):
+            return FailedItem(position, question, decoded.error)
+        try:
+            return QueueItem(position, question, decoded.video, self._planner.prompt(question))
+        except ValueError as error:
+            return FailedItem(position, question, error)
 
-    def _lead(self, items: deque[QueueItem[Q, P]]) -> None:
+    def _lead(self, items: deque[QueueItem[Q, V, P]]) -> None:
         first = replace(items.popleft(), leads=True)
         self._leading.append(first)
         if items:

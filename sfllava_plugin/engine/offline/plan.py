@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints.video_config import VideoConfig
-from sfllava_plugin.engine.offline.order import QueueItem
+from sfllava_plugin.engine.offline.order import FailedItem, QueueItem
 from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.engine.offline.sharing import CachedVideo, Prompt
 from sfllava_plugin.limits import Limits
@@ -21,6 +21,11 @@ class IdentifiedVideo:
 
     video: Video
     identifier: str
+
+
+Item = QueueItem[Question, IdentifiedVideo, Prompt]
+#: Its video cannot be read, or its prompt is too long.
+Failed = FailedItem[Question]
 
 
 class QuestionPlanner:
@@ -88,7 +93,7 @@ class QuestionPlanner:
         """Tell whether the cached prefix of these prompts ends inside the video."""
         return self._cached(video).needs_embeddings(prompts)
 
-    def cache_tokens(self, item: QueueItem[Question, Prompt]) -> int:
+    def cache_tokens(self, item: Item) -> int:
         """Bound a question's tokens in the KV cache."""
         return self._cached(item.video).cache_tokens(item.prompt, item.leads)
 
@@ -99,7 +104,8 @@ class QuestionPlanner:
     def _tokens(self, text: str) -> list[int]:
         if len(text) > self._max_characters:
             raise ValueError(f"the prompt has {len(text)} characters, the context holds at most {self._max_characters}")
-        return self._tokenizer(text, add_special_tokens=False).input_ids
+        token_ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return token_ids
 
 
 def video_identifier(path: str, num_frames: int) -> str:

@@ -15,11 +15,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Prefetched(Generic[T]):
-    """The ``number``-th video of the job, or the error of reading it."""
+    """The ``number``-th video of the job."""
 
     number: int
-    video: T | None
-    error: Exception | None = None
+    video: T
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """The error of reading the ``number``-th video."""
+
+    number: int
+    error: Exception
 
 
 class Prefetcher(Generic[T]):
@@ -39,7 +46,7 @@ class Prefetcher(Generic[T]):
             thread_name_prefix="decode",
             initializer=lambda: self._threads.append(threading.current_thread()),
         )
-        self._waiting: deque[tuple[int, Future]] = deque()
+        self._waiting: deque[tuple[int, Future[T]]] = deque()
         self._paths = enumerate(paths)
 
     def __enter__(self) -> "Prefetcher[T]":
@@ -57,10 +64,10 @@ class Prefetcher(Generic[T]):
         """True if the next video is decoded."""
         return bool(self._waiting) and self._waiting[0][1].done()
 
-    def __iter__(self) -> Iterator[Prefetched[T]]:
+    def __iter__(self) -> Iterator[Prefetched[T] | Unreadable]:
         return self
 
-    def __next__(self) -> Prefetched[T]:
+    def __next__(self) -> Prefetched[T] | Unreadable:
         """Return the next video; blocks until it is decoded."""
         if not self._waiting:
             raise StopIteration
@@ -69,11 +76,11 @@ class Prefetcher(Generic[T]):
         self._fill()
         if error is not None and not isinstance(error, Exception):
             raise error
-        return Prefetched(number, None, error) if error else Prefetched(number, future.result())
+        return Unreadable(number, error) if error else Prefetched(number, future.result())
 
     def _fill(self) -> None:
         while len(self._waiting) < self._ahead:
-            number, path = next(self._paths, (None, None))
-            if number is None:
+            if (numbered := next(self._paths, None)) is None:
                 return
+            number, path = numbered
             self._waiting.append((number, self._pool.submit(self._read, path)))

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin._environment import install_hint
@@ -19,6 +20,8 @@ from sfllava_plugin.engine.offline.devices import devices_of
 from sfllava_plugin.engine.offline.questions import DEFAULT_MAX_TOKENS, Answer, Failure, Question, Score
 
 if TYPE_CHECKING:
+    from ray.util.queue import Queue
+
     from sfllava_plugin.engine.offline.runner import Runner
 
 #: A replica collects answers for this long before it sends them.
@@ -57,12 +60,12 @@ def answer_on_ray(
         raise ValueError(f"ray is not installed: {install_hint('ray')}") from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster at {address}: {error}") from error
     try:
         devices = devices_of(engine_arguments)
-        gpus = int(ray.cluster_resources().get("GPU", 0))
+        gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]  # Ray leaves it untyped
         replica = ray.remote(_Replica).options(num_gpus=devices if gpus else 0, num_cpus=1)
         start = partial(replica.remote, model, engine_arguments)
         yield from _answer_in_rounds(ray, rows, start, replicas or max(1, gpus // devices))
@@ -70,7 +73,9 @@ def answer_on_ray(
         ray.shutdown()
 
 
-def _answer_in_rounds(ray, rows: list[Row], start: Callable[[], Any], count: int) -> Iterator[dict[str, Any]]:
+def _answer_in_rounds(
+    ray: ModuleType, rows: list[Row], start: Callable[[], Any], count: int
+) -> Iterator[dict[str, Any]]:
     """Answer in rounds; each queues the questions still unanswered.
 
     Args:
@@ -88,7 +93,9 @@ def _answer_in_rounds(ray, rows: list[Row], start: Callable[[], Any], count: int
             raise ValueError(f"every replica on the Ray cluster died before it answered any of {before} questions")
 
 
-def _round(ray, left: dict[Id, Row], replicas: list, start: Callable[[], Any]) -> Iterator[dict[str, Any]]:
+def _round(
+    ray: ModuleType, left: dict[Id, Row], replicas: list[Any], start: Callable[[], Any]
+) -> Iterator[dict[str, Any]]:
     """Yield answers until the queue is empty and every replica has finished.
 
     A replica that dies is replaced. The questions it had taken are left for the next round.
@@ -102,10 +109,11 @@ def _round(ray, left: dict[Id, Row], replicas: list, start: Callable[[], Any]) -
     queue = Queue(actor_options={"num_cpus": 0})
     queue.put_nowait_batch(list(videos.values()))
 
-    def stream_of(place: int):
+    def stream_of(place: int) -> Any:
         return replicas[place].answer.options(num_returns="streaming").remote(queue)
 
-    streams, useful = {stream_of(place): place for place in range(len(replicas))}, set()
+    streams = {stream_of(place): place for place in range(len(replicas))}
+    useful: set[int] = set()
     while streams and left:
         [stream], _ = ray.wait(list(streams), num_returns=1)
         try:
@@ -132,9 +140,10 @@ class _Replica:
     def __init__(self, model: str, engine_arguments: dict[str, Any]):
         # Without GPUs, several engines on one machine would all bind to the same cores.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        self._model, self._engine_arguments, self._runner = model, engine_arguments, None
+        self._model, self._engine_arguments = model, engine_arguments
+        self._runner: Runner | None = None
 
-    def answer(self, queue) -> Iterator[list[dict[str, Any]]]:
+    def answer(self, queue: "Queue") -> Iterator[list[dict[str, Any]]]:
         """Yield rows of answers, several at once, until ``queue`` is empty."""
         if self._runner is None:
             # Not in __init__: Ray would hide the error of an engine which does not start.
@@ -150,7 +159,7 @@ class _Replica:
         yield answers
 
 
-def _drain(queue) -> Iterator[list[Row]]:
+def _drain(queue: "Queue") -> Iterator[list[Row]]:
     from ray.util.queue import Empty
 
     while True:
@@ -169,7 +178,7 @@ def _answer_queue(runner: "Runner", videos: Iterable[list[Row]]) -> Iterator[dic
     """Answer rows grouped by video, and take the groups lazily."""
     ids: dict[int, Id] = {}
 
-    def questions():
+    def questions() -> Iterator[list[Question]]:
         count = 0
         for rows in videos:
             ids.update(enumerate((row.id for row in rows), count))
@@ -188,6 +197,7 @@ def _answer_row(name: Id, result: Answer | Score | Failure) -> dict[str, Any]:
     """One row of the file of answers."""
     if isinstance(result, Failure):
         return {"id": name, "error": " ".join(str(result.error).split())}
+    assert isinstance(result, Answer)  # no row has a continuation to score
     return {
         "id": name,
         "text": result.text,

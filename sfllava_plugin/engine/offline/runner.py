@@ -8,10 +8,11 @@ import dataclasses
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from transformers import PreTrainedTokenizerBase
 from vllm import EngineArgs, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMClientError
 from vllm.platforms import current_platform
@@ -25,12 +26,11 @@ from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine import explicit
 from sfllava_plugin.engine.offline.feed import Bounds, Feeder
 from sfllava_plugin.engine.offline.lifetime import Engine
-from sfllava_plugin.engine.offline.order import QuestionQueue, QueueItem, by_video
-from sfllava_plugin.engine.offline.plan import QuestionPlanner
+from sfllava_plugin.engine.offline.order import QuestionQueue, by_video
+from sfllava_plugin.engine.offline.plan import Item, QuestionPlanner
 from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score
 from sfllava_plugin.engine.offline.scoring import Scoring
-from sfllava_plugin.engine.offline.sharing import Prompt
-from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, metadata
+from sfllava_plugin.engine.serving.video_loader import metadata, options_of
 from sfllava_plugin.prompts.choices import read_choice
 
 #: vLLM's cache of frames (17 MB for 50) for further questions on their video. Those follow directly here, and vLLM's
@@ -39,8 +39,6 @@ from sfllava_plugin.prompts.choices import read_choice
 FRAME_CACHE_GB = 0.125 if current_platform.is_cpu() else 1.0
 
 _DEFAULTS = {"disable_log_stats": True, "use_tqdm_on_load": False, "mm_processor_cache_gb": FRAME_CACHE_GB}
-
-Item = QueueItem[Question, Prompt]
 
 
 class Runner:
@@ -73,9 +71,10 @@ class Runner:
             self._engine = Engine(ours | engine_arguments | {"model": str(directory)})
         self.engine = self._engine.llm
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
-        self._tokenizer = self.engine.get_tokenizer()
+        # vLLM's protocol of tokenizers leaves out `bos_token` and `eos_token`.
+        self._tokenizer = cast(PreTrainedTokenizerBase, self.engine.get_tokenizer())
         config = self.engine.llm_engine.model_config
-        options = config.multimodal_config.media_io_kwargs["video"][OPTIONS_KEY]
+        options = options_of(config)
         self.frames, self._limits = options.frames, options.limits
         self.video_config = VideoConfig.read(config.hf_config, config.model)
         self._bounds = self._bounds_of_engine()
@@ -96,14 +95,16 @@ class Runner:
         Raises:
             EngineDied: the engine failed.
             VideoError: the video cannot be read.
-            ValueError: the question does not fit the context.
+            ValueError: the question does not fit the context, or has a continuation to score.
         """
         [(_, result)] = self.answers([question])
         if isinstance(result, Failure):
             raise result.error
+        if isinstance(result, Score):
+            raise ValueError("a continuation gets a score, not an answer: use `answers`")
         return result
 
-    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    def answers(self, questions: Iterable[Question]) -> Generator[tuple[int, Answer | Score | Failure]]:
         """Answer many questions, greedily; yield (position, result) as they finish.
 
         Videos are decoded ahead of the engine, in order of first occurrence. The engine holds as many as its KV cache
@@ -115,7 +116,7 @@ class Runner:
         """
         return self._answers(by_video(questions, _video_of))
 
-    def answers_by_video(self, videos: Iterable[Sequence[Question]]) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    def answers_by_video(self, videos: Iterable[Sequence[Question]]) -> Generator[tuple[int, Answer | Score | Failure]]:
         """Answer questions grouped by video, and take the groups lazily.
 
         A group is taken when its video can be decoded. Positions count across the groups.
@@ -125,7 +126,7 @@ class Runner:
 
     def _answers(
         self, groups: Iterable[Sequence[tuple[int, Question]]]
-    ) -> Iterator[tuple[int, Answer | Score | Failure]]:
+    ) -> Generator[tuple[int, Answer | Score | Failure]]:
         planner = self._planner
         with QuestionQueue(groups, _video_of, planner, self._limits) as queue:
             feeder = Feeder(self._engine, queue, self._bounds, self._submit, self._finish, planner.cache_tokens)
@@ -176,10 +177,10 @@ class Runner:
         if scoring is None:
             return self._answer(item, output)
         scoring.collect(output)
-        if scoring.logprobs is None:
+        if (logprobs := scoring.logprobs) is None:
             self._add_request(item, *scoring.request())
             return None
-        return self._score(item, scoring)
+        return self._score(item, scoring, logprobs)
 
     def _prompt_of(self, question: Question) -> str:
         return self.prompt(question.text, question.options, question.prompt_frame)
@@ -224,6 +225,7 @@ class Runner:
 
     def _answer(self, item: Item, output: RequestOutput) -> Answer:
         [completion] = output.outputs
+        assert output.prompt_token_ids is not None  # the prompt was given as tokens
         question, indices = item.question, list(item.video.video.indices)
         first = completion.logprobs[0] if completion.logprobs else {}
         top = sorted(first.items(), key=lambda item: -item[1].logprob)[: question.logprobs]
@@ -244,7 +246,7 @@ class Runner:
             ],
         )
 
-    def _score(self, item: Item, scoring: Scoring) -> Score:
+    def _score(self, item: Item, scoring: Scoring, logprobs: list[float]) -> Score:
         question = item.question
         return Score(
             model=self.model,
@@ -253,7 +255,7 @@ class Runner:
             prompt=item.prompt.text,
             prompt_token_ids=scoring.prompt,
             token_ids=scoring.continuation,
-            logprobs=scoring.logprobs,
+            logprobs=logprobs,
             is_greedy=scoring.is_greedy,
         )
 

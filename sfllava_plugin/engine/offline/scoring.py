@@ -84,17 +84,18 @@ class Scoring:
             return
         [completion] = output.outputs
         before = len(self._scores)
-        self._add(self._missing(), completion.logprobs[0])
+        self._add(self._missing(), completion.logprobs[0] if completion.logprobs else None)
         if len(self._scores) == before:
             raise ValueError("vLLM returned no log-probability for a token of the continuation")
         self._video_is_read = True
 
     def _collect_whole(self, output: RequestOutput) -> None:
-        first = len(self.prompt)
+        first, logprobs = len(self.prompt), output.prompt_logprobs
+        assert logprobs is not None  # `request` asks for them
         for number in range(len(self.continuation)):
             # vLLM scores a token if it computed the one before, instead of finding that in the cache.
             if first + number > (output.num_cached_tokens or 0):
-                self._add(number, output.prompt_logprobs[number - len(self.continuation)])
+                self._add(number, logprobs[number - len(self.continuation)])
 
     def _add(self, number: int, candidates: dict[int, Logprob] | None) -> None:
         if found := (candidates or {}).get(self.continuation[number]):

@@ -14,15 +14,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sfllava_plugin.engine.serving import errors, middleware
 from sfllava_plugin.engine.serving.video_loader import NAME as LOADER
-from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, LoaderOptions, frames_for
+from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, LoaderOptions, checked_options, frames_for
 from sfllava_plugin.video.errors import VideoError
 
 if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.multimodal.media import MediaIO
 
 #: The connector's name in vLLM's variable VLLM_MEDIA_CONNECTOR.
 NAME = "sfllava"
@@ -35,7 +36,7 @@ def register() -> None:
     from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
 
     class SlowFastMediaConnector(MediaConnector):
-        def __init__(self, *args, **kwargs):
+        def __init__(self, *args: Any, **kwargs: Any):
             super().__init__(*args, **kwargs)
             video = self.media_io_kwargs.get("video", {})
             # None for a model that is not ours, in a process with both.
@@ -45,17 +46,17 @@ def register() -> None:
                 kept = {name: video[name] for name in ("num_frames", OPTIONS_KEY) if name in video}
                 self.media_io_kwargs = self.media_io_kwargs | {"video": kept | {"video_backend": LOADER}}
 
-        def load_from_url(self, url, media_io, **kwargs):
+        def load_from_url(self, url: str, media_io: "MediaIO[Any]", **kwargs: Any) -> Any:
             if self._options is None:
                 return super().load_from_url(url, media_io, **kwargs)
             with errors.translated(url):
-                return super().load_from_url(url, _LimitedReader(media_io, self._options), **kwargs)()
+                return super().load_from_url(url, _limited(media_io, self._options), **kwargs)()
 
-        async def load_from_url_async(self, url, media_io, **kwargs):
+        async def load_from_url_async(self, url: str, media_io: "MediaIO[Any]", **kwargs: Any) -> Any:
             if self._options is None:
                 return await super().load_from_url_async(url, media_io, **kwargs)
             with errors.translated(url):
-                load = await super().load_from_url_async(url, _LimitedReader(media_io, self._options), **kwargs)
+                load = await super().load_from_url_async(url, _limited(media_io, self._options), **kwargs)
                 return await _in_thread(load)
 
     MEDIA_CONNECTOR_REGISTRY.register(NAME)(SlowFastMediaConnector)
@@ -75,6 +76,16 @@ def enable(arguments: "EngineArgs", pixels: int) -> None:
         os.environ.setdefault("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0")
 
 
+def _limited(media_io: "MediaIO[Any]", options: object) -> "MediaIO[Load]":
+    """Wrap a reader.
+
+    Raises:
+        VideoError: a request set the options.
+    """
+    # Not a subclass: this file does not import vLLM.
+    return cast("MediaIO[Load]", _LimitedReader(media_io, checked_options(options)))
+
+
 class _LimitedReader:
     """Wrap vLLM's `MediaIO`: check limits now, return a function that reads.
 
@@ -82,8 +93,6 @@ class _LimitedReader:
     """
 
     def __init__(self, media_io: Any, options: LoaderOptions):
-        if not isinstance(options, LoaderOptions):
-            raise VideoError(f"the video option {OPTIONS_KEY!r} is reserved for the server; leave it out")
         self._media_io, self._options = media_io, options
 
     def get_max_bytes(self) -> int:
@@ -117,7 +126,7 @@ class _LimitedReader:
 
 async def _in_thread(load: Load) -> Any:
     """Call ``load`` in a daemon thread, which cannot delay the exit."""
-    done: Future = Future()
+    done: Future[Any] = Future()
 
     def call() -> None:
         try:

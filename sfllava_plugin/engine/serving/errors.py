@@ -48,9 +48,9 @@ def translated(url: str) -> Iterator[None]:
         if _is_shortage(error):
             logger.exception("media cannot be loaded: this machine is short of a resource")
             raise _unavailable() from error
-        if (message := _of_client(error, url)) is None:
+        if (mistake := _of_client(error, url)) is None:
             raise
-        raise ValueError(message) from error
+        raise ValueError(mistake) from error
 
 
 def _unavailable() -> Exception:

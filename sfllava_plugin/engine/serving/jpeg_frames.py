@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pybase64
+from numpy.typing import NDArray
 from PIL import Image
 
 from sfllava_plugin.engine.serving.video_loader import LoaderOptions, metadata
@@ -21,7 +22,7 @@ from sfllava_plugin.video.sampling import sample_indices
 MEDIA_TYPE = "video/jpeg"
 
 
-def load(data: str, num_frames: int, options: LoaderOptions) -> tuple[np.ndarray, dict[str, Any]]:
+def load(data: str, num_frames: int, options: LoaderOptions) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Read frames in base64, separated by commas.
 
     Returns:
@@ -37,7 +38,7 @@ def load(data: str, num_frames: int, options: LoaderOptions) -> tuple[np.ndarray
     return frames, metadata(Video(frames, tuple(indices), len(parts), 0.0, "images"))
 
 
-def _read(part: str, index: int, options: LoaderOptions) -> np.ndarray:
+def _read(part: str, index: int, options: LoaderOptions) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(pybase64.b64decode(part, validate=True)), formats=["JPEG"]) as image:
             if image.width * image.height > options.limits.pixels:

@@ -4,11 +4,12 @@ Only a server refuses a video that waits too long for a decoder. vLLM's errors c
 headers, so its option `--middleware` adds ours.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sfllava_plugin.engine import explicit
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from vllm.engine.arg_utils import EngineArgs
 
 #: A short video takes a few seconds, and so do most shortages.
@@ -31,7 +32,7 @@ def enable(arguments: "EngineArgs") -> None:
     """
     global _is_server
     command = explicit.command(arguments)
-    if (chosen := getattr(command, "middleware", None)) is None:
+    if command is None or (chosen := getattr(command, "middleware", None)) is None:
         return
     _is_server = True
     if _MIDDLEWARE not in chosen:
@@ -41,14 +42,14 @@ def enable(arguments: "EngineArgs") -> None:
 class RetryAfter:
     """An ASGI middleware which adds `Retry-After` to responses with status 503."""
 
-    def __init__(self, app: Any):
+    def __init__(self, app: "ASGIApp"):
         self._app = app
 
-    async def __call__(self, scope, receive, send) -> None:
-        async def send_with_header(message) -> None:
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        async def send_with_header(message: "Message") -> None:
             if message["type"] == "http.response.start" and message["status"] == 503:
                 headers = [*message.get("headers", ()), (_HEADER, str(RETRY_SECONDS).encode())]
-                message = message | {"headers": headers}
+                message = {**message, "headers": headers}
             await send(message)
 
         await self._app(scope, receive, send_with_header)

@@ -15,6 +15,8 @@ from sfllava_plugin.video.errors import VideoError
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
+    from vllm.config import ModelConfig
 
     from sfllava_plugin.video.fit import Fit
     from sfllava_plugin.video.frames import Video
@@ -48,13 +50,36 @@ def register() -> None:
 
     class SlowFastVideoLoader(VideoLoader):
         @classmethod
-        def load_bytes(cls, data: bytes, num_frames: int = -1, **kwargs: Any) -> "tuple[np.ndarray, dict[str, Any]]":
-            return load(data, num_frames, kwargs.get(OPTIONS_KEY))
+        def load_bytes(
+            cls, data: bytes, num_frames: int = -1, **kwargs: Any
+        ) -> "tuple[NDArray[np.uint8], dict[str, Any]]":
+            return load(data, num_frames, checked_options(kwargs.get(OPTIONS_KEY)))
 
     VIDEO_LOADER_REGISTRY.register(NAME, video_processor=VIDEO_PROCESSOR)(SlowFastVideoLoader)
 
 
-def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[np.ndarray, dict[str, Any]]":
+def options_of(model_config: "ModelConfig") -> LoaderOptions:
+    """Return the operator's options, as config_hook.py sets them.
+
+    Raises:
+        ValueError: every modality is switched off.
+    """
+    options: LoaderOptions = model_config.get_multimodal_config().media_io_kwargs["video"][OPTIONS_KEY]
+    return options
+
+
+def checked_options(options: object) -> LoaderOptions:
+    """Return the loader's options if they are the operator's.
+
+    Raises:
+        VideoError: they came from a request.
+    """
+    if not isinstance(options, LoaderOptions):
+        raise VideoError(f"the video option {OPTIONS_KEY!r} is reserved for the server; leave it out")
+    return options
+
+
+def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[NDArray[np.uint8], dict[str, Any]]":
     """Read a video for the engine.
 
     Args:
@@ -82,14 +107,12 @@ def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[np.ndar
     return video.frames, metadata(video)
 
 
-def frames_for(requested: int, options: LoaderOptions) -> int:
+def frames_for(requested: object, options: LoaderOptions) -> int:
     """Return the number of frames for a request, capped at the operator's.
 
     Raises:
-        VideoError: ``requested`` is no number of frames, or the options came from a request.
+        VideoError: ``requested`` is no number of frames.
     """
-    if not isinstance(options, LoaderOptions):
-        raise VideoError(f"the video option {OPTIONS_KEY!r} is reserved for the server; leave it out")
     if not isinstance(requested, int) or isinstance(requested, bool) or (requested < 1 and requested != -1):
         raise VideoError(f"num_frames is {requested!r}; give 1 to {options.frames}")
     if requested > options.frames or requested == -1:

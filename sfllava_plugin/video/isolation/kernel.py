@@ -32,7 +32,7 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
 _NOT_EQUAL, _MASKED_EQUAL = 1, 7
 
 
-def _call(function: str, *arguments) -> int:
+def _call(function: str, *arguments: object) -> int:
     """Call a function of the C library.
 
     Raises:
@@ -41,7 +41,7 @@ def _call(function: str, *arguments) -> int:
     # The kernel's integers are as wide as a pointer.
     wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
     try:
-        result = getattr(ctypes.CDLL(None, use_errno=True), function)(*wide)
+        result: int = getattr(ctypes.CDLL(None, use_errno=True), function)(*wide)
     except AttributeError:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), function) from None
     if result < 0:
@@ -166,12 +166,12 @@ def refuse(refused: Iterable[Refused]) -> None:
         library.seccomp_release(context)
 
 
-def _comparisons(rule: Refused) -> ctypes.Array:
+def _comparisons(rule: Refused) -> ctypes.Array[_Comparison]:
     if rule.where is None:
         return (_Comparison * 0)()
     if not rule.mask:
-        return (_Comparison * 1)((rule.where, _NOT_EQUAL, rule.value, 0))
-    return (_Comparison * 1)((rule.where, _MASKED_EQUAL, rule.mask, rule.value))
+        return (_Comparison * 1)(_Comparison(rule.where, _NOT_EQUAL, rule.value, 0))
+    return (_Comparison * 1)(_Comparison(rule.where, _MASKED_EQUAL, rule.mask, rule.value))
 
 
 def _seccomp(result: int) -> None:

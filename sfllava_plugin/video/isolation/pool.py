@@ -13,7 +13,7 @@ from sfllava_plugin.limits import Limits
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.scheduler import Attempt, Scheduler
-from sfllava_plugin.video.isolation.worker import CRASHES
+from sfllava_plugin.video.isolation.worker import CRASHES, Request
 from sfllava_plugin.video.isolation.worker_process import WorkerDied, WorkerProcess
 
 
@@ -24,18 +24,18 @@ class Stopped(Exception):
 class Pool:
     """Idle workers, and busy ones by the thread they decode for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._scheduler = Scheduler()
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
         self._busy: dict[threading.Thread, WorkerProcess] = {}
         self._stopped: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
-    def decode(self, request: dict, file: int | None, limits: Limits, *, fail_when_busy: bool) -> Video:
+    def decode(self, request: Request, file: int | None, limits: Limits, *, fail_when_busy: bool) -> Video:
         """Decode a video once a worker is free.
 
         Args:
-            file: descriptor of an open file with the video; None if the request holds a path.
+            file: descriptor of an open file with the video; None if the request names one.
             fail_when_busy: as in `isolated.read_video`.
         """
         slots, seconds = limits.decoders, limits.decode_seconds
@@ -69,7 +69,7 @@ class Pool:
         for worker in [*self._idle, *self._busy.values()]:
             worker.abandon()
 
-    def _decode(self, request: dict, file: int | None, attempt: Attempt) -> Video:
+    def _decode(self, request: Request, file: int | None, attempt: Attempt) -> Video:
         """Decode a video once there is a slot for it.
 
         Raises:

@@ -28,7 +28,7 @@ class Attempt:
 class Scheduler:
     """Counts the videos being decoded, and makes further ones wait."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._running, self._slow = 0, 0
         self._changed = threading.Condition()
 

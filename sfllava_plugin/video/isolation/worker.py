@@ -14,8 +14,14 @@ import signal
 import socket
 import sys
 import traceback
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sfllava_plugin.video.isolation.sandbox import confine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sfllava_plugin.video.frames import Video
 
 #: Values of FILES: the worker may read all files, or only those of the program.
 ALL_FILES, NO_FILES = "all", "none"
@@ -28,6 +34,26 @@ _OUT_OF_MEMORY = "{name} needs more memory to decode than the limit allows; give
 _GRACE_SECONDS = 5
 #: Bugs, or a broken installation: errors caused by a video are DecodeErrors.
 _BUGS = (TypeError, AttributeError, NameError, ImportError, KeyError, AssertionError, NotImplementedError)
+
+
+class Request(TypedDict):
+    """A video to decode.
+
+    Attributes:
+        path: None for a video whose open file comes with the request.
+        name: the name used in error messages.
+        num_frames, image_size, sampling: as in `video.decode.decode`.
+        fit: the fields of `Fit`.
+        limits: the fields of `Limits`.
+    """
+
+    path: str | None
+    name: str
+    num_frames: int
+    image_size: int
+    sampling: "Sampling"
+    fit: dict[str, Any]
+    limits: dict[str, Any]
 
 
 def main() -> None:
@@ -54,7 +80,7 @@ def main() -> None:
         _serve(channel, decode, *request)
 
 
-def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
+def _receive(channel: socket.socket) -> tuple[Request, int | None] | None:
     """Return the next request and its open file; None at the end."""
     line, files = b"", array.array("i")
     while not line.endswith(b"\n"):
@@ -63,10 +89,11 @@ def _receive(channel: socket.socket) -> tuple[dict, int | None] | None:
             return None
         line += piece
         files.extend(received)
-    return json.loads(line), files[0] if files else None
+    request: Request = json.loads(line)
+    return request, files[0] if files else None
 
 
-def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> None:
+def _serve(channel: socket.socket, decode: "Callable[..., Video]", request: Request, file: int | None) -> None:
     from sfllava_plugin.limits import Limits
     from sfllava_plugin.video.errors import VideoError
     from sfllava_plugin.video.fit import Fit
@@ -74,6 +101,8 @@ def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> N
     limits = Limits(**request["limits"])
     _limit_memory(limits.decode_bytes)
     signal.alarm(math.ceil(limits.decode_seconds) + _GRACE_SECONDS)
+    reply: dict[str, Any]
+    frames: bytes | memoryview
     try:
         video = decode(
             request["path"] if file is None else f"/dev/fd/{file}",
@@ -84,7 +113,7 @@ def _serve(channel: socket.socket, decode, request: dict, file: int | None) -> N
             limits=limits,
             name=request["name"],
         )
-        reply, frames = vars(video) | {"frames": len(video.frames)}, video.frames
+        reply, frames = vars(video) | {"frames": len(video.frames)}, video.frames.data
     except VideoError as error:
         reply, frames = {"error": str(error)}, b""
     except MemoryError:
@@ -110,7 +139,7 @@ def _limit_memory(most: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _fault(error: Exception) -> dict:
+def _fault(error: Exception) -> dict[str, str]:
     """Describe a bug in one line, with the traceback for a log."""
     [*_, last] = traceback.extract_tb(error.__traceback__)
     what = " ".join(traceback.format_exception_only(error)[-1].split())
@@ -118,7 +147,7 @@ def _fault(error: Exception) -> dict:
     return {"fault": f"{what} ({where})", "details": "".join(traceback.format_exception(error))}
 
 
-def _send(channel: socket.socket, reply: dict) -> None:
+def _send(channel: socket.socket, reply: dict[str, Any]) -> None:
     channel.sendall(json.dumps(reply).encode() + b"\n")
 
 

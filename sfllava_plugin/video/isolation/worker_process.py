@@ -5,18 +5,24 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
 from sfllava_plugin.video.errors import DecoderFault, DecoderUnavailable
 from sfllava_plugin.video.frames import Video
-from sfllava_plugin.video.isolation.worker import ALL_FILES, NO_FILES
+from sfllava_plugin.video.isolation.worker import ALL_FILES, NO_FILES, Request
 
 #: Videos per worker. Replacing it then frees what decoders leak.
 _VIDEOS_PER_WORKER = 200
 #: A start takes half a second, but far longer on a busy machine.
 _START_SECONDS = 120
 _SEND_SECONDS = 30
+#: Longer than any real reply: a worker that a video has taken over must not fill this process's memory.
+_REPLY_BYTES = 16 * 2**20
 
 #: Variables that the worker needs to find and run libraries. All others, which may hold keys and tokens, are withheld.
 _VARIABLES = {"PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "LANG", "PYTHONHOME", "PYTHONUTF8"}
@@ -60,7 +66,7 @@ class WorkerProcess:
             raise DecoderUnavailable(message, reply["details"])
         self.gaps: list[str] = reply["gaps"]
 
-    def decode(self, request: dict, file: int | None, seconds: float) -> Video | str:
+    def decode(self, request: Request, file: int | None, seconds: float) -> Video | str:
         """Return the video, or the reason why it cannot be read.
 
         Raises:
@@ -75,35 +81,66 @@ class WorkerProcess:
             socket.send_fds(self._channel, [json.dumps(request).encode() + b"\n"], [] if file is None else [file])
         except OSError as error:
             raise WorkerDied from error
-        reply = self._receive(seconds)
+        with self._time_limit(seconds):
+            reply = self._receive(seconds)
+            video = None if reply.keys() & {"fault", "error"} else self._receive_video(reply, request)
         if "fault" in reply:
             message = f"{request['name']} was not decoded because of a fault in the program, not in the video"
             raise DecoderFault(f"{message}: {reply['fault']}; run sfllava check", reply["details"])
-        result = reply["error"] if "error" in reply else self._receive_video(reply, request)
         self.usable = self.served < _VIDEOS_PER_WORKER
-        return result
+        return reply["error"] if video is None else video
 
-    def _receive(self, seconds: float) -> dict:
+    @contextmanager
+    def _time_limit(self, seconds: float) -> Iterator[None]:
+        """Kill the worker after ``seconds``.
+
+        A socket's own timeout bounds each read, not a reply sent byte by byte by a worker that a video has taken over.
+
+        Raises:
+            TimeoutError: the time was up.
+        """
+        is_over = threading.Event()
+
+        def expire() -> None:
+            is_over.set()
+            self.kill()
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except WorkerDied:
+            if is_over.is_set():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
         self._channel.settimeout(seconds)
         try:
-            return json.loads(self._replies.readline())
+            reply = json.loads(self._replies.readline(_REPLY_BYTES))
         except TimeoutError:
             raise
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise WorkerDied from error
-
-    def _receive_video(self, reply: dict, request: dict) -> Video:
-        size = request["image_size"]
-        if not 1 <= reply["frames"] <= request["num_frames"]:
+        if not isinstance(reply, dict):
             raise WorkerDied
-        frames = np.empty((reply["frames"], size, size, 3), np.uint8)
+        return reply
+
+    def _receive_video(self, reply: dict[str, Any], request: Request) -> Video:
+        size, count = request["image_size"], reply.get("frames")
+        if not isinstance(count, int) or not 1 <= count <= request["num_frames"]:
+            raise WorkerDied
+        frames = np.empty((count, size, size, 3), np.uint8)
         try:
             # A worker that dies sends fewer bytes than it announced.
             if self._replies.readinto(frames.data.cast("B")) != frames.nbytes:
                 raise WorkerDied
-        except OSError as error:
+            return Video(frames, tuple(reply["indices"]), reply["total_frames"], reply["fps"], reply["decoder"])
+        except (OSError, KeyError, TypeError) as error:
             raise WorkerDied from error
-        return Video(frames, tuple(reply["indices"]), reply["total_frames"], reply["fps"], reply["decoder"])
 
     def kill(self) -> None:
         """Kill the worker; a thread that waits for its reply gets WorkerDied."""
@@ -126,7 +163,7 @@ class WorkerProcess:
             os.close(descriptor)
 
 
-def _start(files: str) -> tuple[socket.socket, subprocess.Popen]:
+def _start(files: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
     with theirs:
         try:

@@ -6,8 +6,10 @@ pyav_reader.py takes the videos that decord cannot be trusted with.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
+from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sfllava_plugin.video.errors import DecodeError
 from sfllava_plugin.video.readers.pyav_reader import PyAVReader
@@ -65,7 +67,7 @@ class DecordReader:
         self._pyav = pyav
         self._near_end = starts[-min(_DECORD_MAX_SKIP, self.count)]
 
-    def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+    def frames(self, wanted: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames numbered `wanted` (rising), then check the last two.
 
         Two, because after a seek decord may return an earlier frame in place of the first missing one, but not in
@@ -90,7 +92,7 @@ class DecordReader:
                 self._frame(index, at)
                 at = index
 
-    def _frame(self, index: int, at: int) -> np.ndarray:
+    def _frame(self, index: int, at: int) -> NDArray[np.uint8]:
         """Decode frame `index` from position `at`, in safe steps.
 
         Each step ends even where frames are missing.
@@ -120,10 +122,11 @@ def _has_index(path: str) -> bool:
 
 
 @cache
-def _decord():
+def _decord() -> ModuleType | None:
     try:
         import decord
     except (ImportError, OSError):  # no wheel for this platform, or a missing library
         return None
     decord.logging.set_level(decord.logging.QUIET)
-    return decord
+    module: ModuleType = decord
+    return module

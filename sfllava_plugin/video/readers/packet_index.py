@@ -57,11 +57,11 @@ class PacketIndex:
     """
 
     def __init__(self, packets: Iterable[Packet]):
-        times, kinds = array("q"), bytearray()
+        times, flags = array("q"), bytearray()
         for packet in packets:
             times.append(packet.time)
-            kinds.append(packet.is_key | packet.is_shown << 1)
-        in_file, kinds = np.array(times, np.int64), np.frombuffer(kinds, np.uint8)
+            flags.append(packet.is_key | packet.is_shown << 1)
+        in_file, kinds = np.array(times, np.int64), np.frombuffer(flags, np.uint8)
         shown, keys = np.flatnonzero(kinds & 2), np.flatnonzero(kinds & 1)
         # A decoder does not report whether a frame that is not shown was a key frame; the first packet must be one.
         keys = keys[(kinds[keys] & 2 > 0) | (keys == 0)]

@@ -3,9 +3,12 @@
 By itself PyAV assumes the colour matrix of standard definition for every video; decord uses the video's own.
 """
 
+from typing import cast
+
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
 
 # FFmpeg's numbers (AVCOL_SPC) for a frame that names no matrix, and for RGB.
 _UNSPECIFIED, _RGB = 2, 0
@@ -14,7 +17,7 @@ _UNSPECIFIED, _RGB = 2, 0
 _FULL_RANGE = ("yuvj", "gray", "ya")
 
 
-def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """Return a frame as uint8 [H, W, 3]."""
     if frame.format.is_rgb or "pal8" in frame.format.name:
         picture = frame.to_ndarray(format="rgb24")
@@ -28,4 +31,5 @@ def to_rgb(frame: av.VideoFrame) -> np.ndarray:
             src_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
         ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, frame.rotation // 90)) if frame.rotation else picture
+    rgb = cast(NDArray[np.uint8], picture)  # rgb24 is uint8; PyAV declares the types of all formats
+    return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90)) if frame.rotation else rgb

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import av
 from av.codec.context import ThreadType
+from av.container import InputContainer
 
 from sfllava_plugin.video.errors import DecodeError
 
@@ -63,12 +65,17 @@ def open_video(path: str, threads: ThreadType) -> Iterator[av.VideoStream]:
         raise DecodeError("PyAV cannot read it") from error
 
 
+def container_of(stream: av.VideoStream) -> InputContainer:
+    """Return the open file that a stream belongs to."""
+    return cast(InputContainer, stream.container)  # which PyAV declares as the class that writers share
+
+
 def packets(stream: av.VideoStream) -> Iterator[av.Packet | None]:
     """Yield the stream's packets; the last one flushes the decoder.
 
     That is an empty packet, or None after an error.
     """
-    demuxed = stream.container.demux(stream)
+    demuxed = container_of(stream).demux(stream)
     while True:
         try:
             packet = next(demuxed)

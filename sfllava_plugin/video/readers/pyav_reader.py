@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 import av
 import numpy as np
 from av.codec.context import ThreadType
+from numpy.typing import NDArray
 
 from sfllava_plugin.video.errors import DecodeError, Miscount
 from sfllava_plugin.video.readers import pyav_segments
-from sfllava_plugin.video.readers.packet_index import Segment
+from sfllava_plugin.video.readers.packet_index import PacketIndex, Segment
 from sfllava_plugin.video.readers.pyav_colours import to_rgb
-from sfllava_plugin.video.readers.pyav_file import codecs, open_video, packets
+from sfllava_plugin.video.readers.pyav_file import codecs, container_of, open_video, packets
 from sfllava_plugin.video.readers.reader import sane_fps
 
 # Threads share the work on one frame, instead of decoding several frames at once.
@@ -48,13 +49,14 @@ class PyAVReader:
     def __init__(self, path: str):
         self._path = path
         self._indexed = self._counted = False
+        self._index: PacketIndex | None = None
         self._threads = ThreadType.AUTO
         with open_video(path, self._threads) as stream:
             self.codecs = codecs(stream)
             self.width, self.height = stream.codec_context.width, stream.codec_context.height
             self.fps = sane_fps(float(stream.average_rate or stream.guessed_rate or 0))
             # An unknown count is 0. Any claim will do, because frames() corrects it.
-            self.count = max(1, stream.frames or round(self.fps * (stream.container.duration or 0) / av.time_base))
+            self.count = max(1, stream.frames or round(self.fps * (container_of(stream).duration or 0) / av.time_base))
         if self.width < 1 or self.height < 1:
             raise DecodeError("no frame size")
 
@@ -64,11 +66,11 @@ class PyAVReader:
         Costs a seek, and decoding from a key frame.
         """
         with open_video(self._path, self._threads) as stream:
-            stream.container.seek(int(seconds * av.time_base))
+            container_of(stream).seek(int(seconds * av.time_base))
             stream.thread_type = _WITHIN_A_FRAME
             return any(frame.time is not None and frame.time >= seconds - 1e-3 for frame in _decode(stream))
 
-    def frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+    def frames(self, wanted: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames numbered `wanted` (rising), and check `count`.
 
         Raises:
@@ -77,8 +79,9 @@ class PyAVReader:
         """
         if not self._indexed:
             self._read_index()
-        segments = pyav_segments.plan(self._index, wanted) if self._index else None
-        return self._decode_segments(wanted, segments) if segments else self._decode_all(wanted)
+        if (index := self._index) and (segments := pyav_segments.plan(index, wanted)):
+            return self._decode_segments(wanted, index, segments)
+        return self._decode_all(wanted)
 
     def _read_index(self) -> None:
         with open_video(self._path, self._threads) as stream:
@@ -87,18 +90,20 @@ class PyAVReader:
             self.count = len(self._index)
             raise Miscount
 
-    def _decode_segments(self, wanted: Sequence[int], segments: list[Segment]) -> Iterator[np.ndarray]:
+    def _decode_segments(
+        self, wanted: Sequence[int], index: PacketIndex, segments: list[Segment]
+    ) -> Iterator[NDArray[np.uint8]]:
         wanted_numbers = set(wanted)
         try:
             with open_video(self._path, self._threads) as stream:
-                for number, frame in pyav_segments.decode(stream, self._index, segments):
+                for number, frame in pyav_segments.decode(stream, index, segments):
                     if number in wanted_numbers:
                         yield to_rgb(frame)
         except pyav_segments.IndexMismatch:
             self._index = None
             raise Miscount from None
 
-    def _decode_all(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+    def _decode_all(self, wanted: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """Decode the video from its first frame.
 
         Stops at the last wanted frame if the frames have been counted before, else at the end.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class Reader(Protocol):
@@ -25,7 +26,7 @@ class Reader(Protocol):
     count: int
     fps: float
 
-    def frames(self, wanted: list[int]) -> Iterator[np.ndarray]:
+    def frames(self, wanted: list[int]) -> Iterator[NDArray[np.uint8]]:
         """Decode the frames numbered `wanted` (rising): RGB, uint8 [H, W, 3].
 
         Raises:

@@ -13,16 +13,25 @@ Videos may have another extension, or be in subfolders. Open-ended answers are j
 import csv
 import json
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import datasets
 
+from sfllava_plugin.evaluation.documents import Document
 from sfllava_plugin.prompts.choices import read_choice
 
 _VIDEO_ENDINGS = {".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"}
 _LETTERS = "ABCDE"
 _NO_VERDICT = ["no", 0]
+
+#: Name of the video, question, answer.
+Row = tuple[str, str, str]
+#: A judged answer, as stock activitynetqa keeps it.
+Verdict = dict[str, Any]
 
 
 def msvd_qa(release: datasets.Dataset) -> datasets.Dataset:
@@ -76,27 +85,27 @@ def intentqa(release: datasets.Dataset) -> datasets.Dataset:
     )
 
 
-def doc_to_visual(doc: dict) -> list[str]:
+def doc_to_visual(doc: Document) -> list[str]:
     videos = _videos(doc["release"])
     # The path of a missing video still appears in the error.
     return [videos.get(doc["video"]) or str(_folder(doc["release"]) / doc["video"])]
 
 
-def doc_to_text(doc: dict) -> str:
+def doc_to_text(doc: Document) -> str:
     """The prompt for models other than ours."""
     if "a0" not in doc:
-        return doc["question"]
+        return str(doc["question"])
     lines = [f"{letter}. {doc[f'a{number}']}" for number, letter in enumerate(_LETTERS)]
     return "\n".join([doc["question"], *lines, "Answer with the option's letter from the given choices directly."])
 
 
-def by_letter(doc: dict, results: list[str]) -> dict[str, float]:
+def by_letter(doc: Document, results: list[str]) -> dict[str, float]:
     """Score 1.0 if the reply names the correct option."""
     options = [doc[f"a{number}"] for number in range(5)]
     return {"accuracy": float(read_choice(results[0], options) == doc["answer"])}
 
 
-def judged(doc: dict, results: list[str]) -> dict[str, dict]:
+def judged(doc: Document, results: list[str]) -> dict[str, Verdict]:
     """The judge's verdict (yes or no) and score (0 to 5).
 
     Requested and parsed as in stock activitynetqa.
@@ -111,17 +120,19 @@ def judged(doc: dict, results: list[str]) -> dict[str, dict]:
     return {"gpt_eval_accuracy": entry, "gpt_eval_score": entry}
 
 
-def accuracy(results: list[dict], args=None) -> float:
+def accuracy(results: list[Verdict], args: Any = None) -> float:
     """Percentage of answers that the judge calls correct."""
-    return _judge().activitynetqa_aggregate_accuracy(results, args)
+    percentage: float = _judge().activitynetqa_aggregate_accuracy(results, args)
+    return percentage
 
 
-def score(results: list[dict], args=None) -> float:
+def score(results: list[Verdict], args: Any = None) -> float:
     """The judge's mean score, 0 to 5."""
-    return _judge().activitynetqa_aggregate_score(results, args)
+    mean: float = _judge().activitynetqa_aggregate_score(results, args)
+    return mean
 
 
-def _judge():
+def _judge() -> ModuleType:
     # The import reads the variable.
     os.environ.setdefault("HF_HOME", str(_data()))
     from lmms_eval.tasks.activitynetqa import utils
@@ -129,7 +140,7 @@ def _judge():
     return utils
 
 
-def _open_ended(release: str, rows) -> datasets.Dataset:
+def _open_ended(release: str, rows: Iterable[Row]) -> datasets.Dataset:
     return datasets.Dataset.from_list(
         [
             {
