@@ -48,7 +48,7 @@ def _name(text: object) -> str:
     return text
 
 
-def _pathways(value: object) -> TokenLayout | str | None:
+def _pathways(value: Any) -> TokenLayout | str | None:
     return value if value is None or value == NATIVE else parse(value)
 
 

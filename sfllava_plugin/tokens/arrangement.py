@@ -55,10 +55,11 @@ class Part:
 
 def count(parts: Sequence[Part], arrangement: Arrangement) -> int:
     """Count the tokens of a video, separators included."""
-    newline = arrangement.newline
-    ends = {"rows": lambda part: part.rows, "frames": lambda part: 1}.get(newline, lambda part: 0)
-    tokens = sum(len(part.frames) * (part.rows * part.columns + ends(part)) for part in parts)
-    return tokens + (newline == "end")
+    tokens = 0
+    for part in parts:
+        newlines = {"rows": part.rows, "frames": 1}.get(arrangement.newline, 0)
+        tokens += len(part.frames) * (part.rows * part.columns + newlines)
+    return tokens + (arrangement.newline == "end")
 
 
 def arrange(

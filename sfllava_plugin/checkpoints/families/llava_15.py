@@ -2,12 +2,12 @@
 
 from transformers import LlavaConfig, LlavaNextConfig, PreTrainedTokenizerBase
 
-from sfllava_plugin.checkpoints.families.base import LlavaFamily
+from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.families.towers import CLIP
 from sfllava_plugin.checkpoints.settings import Native
 
 
-class Llava15(LlavaFamily):
+class Llava15(Family):
     """LLaVA-1.5; the original repositories hold neither safetensors nor the tower."""
 
     name = "LLaVA-1.5"

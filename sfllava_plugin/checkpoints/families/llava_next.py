@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 
-from sfllava_plugin.checkpoints.families.base import LANGUAGE_MODELS, LlavaFamily
+from sfllava_plugin.checkpoints.families.family import LANGUAGE_MODELS, Family
 from sfllava_plugin.checkpoints.families.towers import CLIP
 from sfllava_plugin.checkpoints.settings import Native
 
@@ -17,7 +17,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-class LlavaNext(LlavaFamily):
+class LlavaNext(Family):
     """The LLaVA-NeXT 1.6 family, in the llava-hf and the liuhaotian format."""
 
     name = "LLaVA-NeXT"

@@ -4,14 +4,14 @@ from typing import Any
 
 from transformers import LlavaNextConfig, PreTrainedTokenizerBase
 
-from sfllava_plugin.checkpoints.families.base import LlavaFamily
+from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.families.llava_next import DEFAULTS
 from sfllava_plugin.checkpoints.families.onevision import is_llava_video
 from sfllava_plugin.checkpoints.families.towers import SIGLIP
 from sfllava_plugin.checkpoints.settings import Native
 
 
-class LlavaVideo(LlavaFamily):
+class LlavaVideo(Family):
     """LLaVA-Video, in the lmms-lab format, the only one it is released in.
 
     Its pooling is ambiguous in public. Training scripts, config.json and the port to transformers say ``bilinear``, the

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import LlavaNextConfig, LlavaNextVideoConfig, PreTrainedTokenizerBase
 
-from sfllava_plugin.checkpoints.families.base import LlavaFamily
+from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.families.llava_next import DEFAULTS
 from sfllava_plugin.checkpoints.families.towers import CLIP
 from sfllava_plugin.checkpoints.formats import Format, architecture
@@ -18,7 +18,7 @@ _VICUNA_THETA = 10000.0
 _FIELDS = ("spatial_pool_mode", "spatial_pool_stride", "mm_spatial_pool_mode", "mm_spatial_pool_out_channels")
 
 
-class NextVideo(LlavaFamily):
+class NextVideo(Family):
     """LLaVA-NeXT-Video, in the llava-hf and the lmms-lab format."""
 
     name = "LLaVA-NeXT-Video"

@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import LlavaNextConfig, LlavaOnevisionConfig, PreTrainedTokenizerBase
 
-from sfllava_plugin.checkpoints.families.base import LlavaFamily
+from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.families.llava_next import DEFAULTS
 from sfllava_plugin.checkpoints.families.towers import SIGLIP, stock_name
 from sfllava_plugin.checkpoints.settings import Native
@@ -13,7 +13,7 @@ from sfllava_plugin.checkpoints.settings import Native
 VIDEO_FIELDS = ("add_time_instruction", "add_faster_video", "faster_token_stride", "force_sample")
 
 
-class OneVision(LlavaFamily):
+class OneVision(Family):
     """LLaVA-OneVision, in the llava-hf and the lmms-lab format."""
 
     name = "LLaVA-OneVision"

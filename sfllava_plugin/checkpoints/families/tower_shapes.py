@@ -5,6 +5,7 @@ An original checkpoint holds a tuned tower, and its config.json only names the s
 
 import re
 from pathlib import Path
+from typing import Any
 
 from sfllava_plugin.checkpoints.families.towers import Tower, VisionConfig
 from sfllava_plugin.checkpoints.prepared import CheckpointError
@@ -38,7 +39,7 @@ def vision_config(folder: Path, tower: Tower) -> VisionConfig:
             f"{image_size // patch} patches of {patch} pixels"
         )
     layers = {int(name.split(".")[2]) for name in shapes if re.match(r"encoder\.layers\.\d", name)}
-    settings = {
+    settings: dict[str, Any] = {
         "hidden_size": hidden,
         "intermediate_size": mlp,
         "num_hidden_layers": max(layers) + 1,

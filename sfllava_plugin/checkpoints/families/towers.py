@@ -4,12 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from transformers import CLIPVisionConfig, SiglipVisionConfig
-from transformers.image_utils import (
-    IMAGENET_STANDARD_MEAN,
-    IMAGENET_STANDARD_STD,
-    OPENAI_CLIP_MEAN,
-    OPENAI_CLIP_STD,
-)
 
 from sfllava_plugin.checkpoints.normalisation import Statistics
 
@@ -50,7 +44,7 @@ CLIP = Tower(
     kind="clip",
     config=CLIPVisionConfig,
     stock="clip-vit-large-patch14-336",
-    statistics=(tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD)),
+    statistics=((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
     feature_layer=-2,
     strategy="default",
     head_size=64,
@@ -63,7 +57,7 @@ SIGLIP = Tower(
     kind="siglip",
     config=SiglipVisionConfig,
     stock="siglip-so400m-patch14-384",
-    statistics=(tuple(IMAGENET_STANDARD_MEAN), tuple(IMAGENET_STANDARD_STD)),
+    statistics=((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     feature_layer=-1,
     strategy="full",
     head_size=72,

@@ -132,12 +132,12 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
     def _video(self, frames: torch.Tensor) -> torch.Tensor:
         """uint8 [T, S, S, 3] -> [tokens, D]."""
         layout, geometry, projector = self.video_config.layout, self.video_config.geometry, self.multi_modal_projector
-        pictures = layout.compose(frames)
+        pictures, extra = layout.compose(frames), dict(self.extra_weights.items())
         if layout.arrangement.pool == "before_projector":
             features = self.frame_encoder.features(self.vision_tower, pictures)
-            return layout.tokens(features, len(frames), geometry, projector, self.extra_weights)
+            return layout.tokens(features, len(frames), geometry, projector, extra)
         hidden = self._hidden(pictures)
-        return layout.tokens(hidden, len(frames), geometry, projector.output, self.extra_weights)
+        return layout.tokens(hidden, len(frames), geometry, projector.output, extra)
 
     @property
     def _is_measured(self) -> bool:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import SiglipVisionConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 from vllm.model_executor.models.clip import CLIPVisionModel
 from vllm.model_executor.models.siglip import SiglipVisionModel
@@ -28,14 +30,15 @@ def build_tower(
 
     No layer is selected when it runs: vLLM counts negative layers from the end of the uncut tower.
     """
-    kind = {"clip": CLIPVisionModel, "siglip": SiglipVisionModel}[geometry.tower]
-    return kind(
-        config,
-        quant_config=quant_config,
-        num_hidden_layers_override=config.num_hidden_layers + geometry.feature_layer + 1,
-        require_post_norm=False,
-        prefix=prefix,
-    )
+    settings: dict[str, Any] = {
+        "quant_config": quant_config,
+        "num_hidden_layers_override": config.num_hidden_layers + geometry.feature_layer + 1,
+        "require_post_norm": False,
+        "prefix": prefix,
+    }
+    if isinstance(config, SiglipVisionConfig):
+        return SiglipVisionModel(config, **settings)
+    return CLIPVisionModel(config, **settings)
 
 
 class FrameEncoder(nn.Module):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sfllava_plugin.video.frames import Video
+    from sfllava_plugin.video.sampling import Sampling
 
 #: Values of FILES: the worker may read all files, or only those of the program.
 ALL_FILES, NO_FILES = "all", "none"
