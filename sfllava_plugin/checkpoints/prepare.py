@@ -117,6 +117,8 @@ def _write(source: _Source, out: Path) -> None:
         sampling=settings.sampling,
         fit=settings.fit,
         time_instruction=settings.time_instruction,
+        max_tiles=entry.max_tiles,
+        pictures=source.family.pictures(source.format, config),
         geometry=source.family.geometry(folder, source.format, config),
         weights=families.extra_weights(folder),
         trained_vocab_size=vocabulary.extend(text, folder, max(vocab.values())),

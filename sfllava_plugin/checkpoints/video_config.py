@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.formats import read_json
-from sfllava_plugin.tokens.arrangement import Arrangement, Newline, Order, PoolPlace
+from sfllava_plugin.tokens.anyres import AnyRes
+from sfllava_plugin.tokens.arrangement import NEWLINE_WEIGHT, Arrangement, Newline, Order, PoolPlace
 from sfllava_plugin.tokens.geometry import Geometry
 from sfllava_plugin.tokens.layout import TokenLayout, parse
 from sfllava_plugin.tokens.notation import PathwayError
@@ -29,6 +30,23 @@ VERSION: Final = 1
 Pathways = Annotated[TokenLayout, BeforeValidator(parse), PlainSerializer(str)]
 
 
+class Pictures(BaseModel):
+    """The way pictures become tokens; without canvases each is one square.
+
+    Attributes:
+        canvases: heights and widths in pixels, in the checkpoint's order.
+        limit, rounding: as in `tokens.anyres.AnyRes`.
+        several: several pictures in one prompt are each in ``tiles``, or a padded ``square``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    canvases: tuple[tuple[int, int], ...] = ()
+    limit: int | None = None
+    rounding: Literal["transformers", "program"] = "transformers"
+    several: Literal["tiles", "square"] = "tiles"
+
+
 class VideoConfig(BaseModel):
     """Frames, token layout and geometry of one model.
 
@@ -39,6 +57,8 @@ class VideoConfig(BaseModel):
         newline, order, pool: the arrangement of the tokens (tokens/arrangement.py).
         sampling: the choice of frames (video/sampling.py).
         fit: the way frames become squares (video/resize.py).
+        max_tiles: tiles that a picture may have; 0 makes it one square, None leaves it to the checkpoint.
+        pictures: canvases of pictures.
         time_instruction: whether the prompt says when each frame was taken (prompts/time_instruction.py).
         geometry: the tower's.
         weights: names of the checkpoint's weights beside tower, projector and language model.
@@ -56,6 +76,8 @@ class VideoConfig(BaseModel):
     sampling: Sampling = "middles"
     fit: FitKind = "squash"
     time_instruction: Annotated[bool, Field(strict=True)] = False
+    max_tiles: Annotated[int | None, Field(ge=0, strict=True)] = None
+    pictures: Pictures = Pictures()
     geometry: Geometry
     weights: tuple[str, ...] = ()
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
@@ -116,9 +138,38 @@ class VideoConfig(BaseModel):
         return self.layout.count(frames, self.geometry)
 
     @property
-    def image_tokens(self) -> int:
-        """Tokens of an image: every patch of it."""
-        return self.geometry.patches
+    def anyres(self) -> AnyRes | None:
+        """The tiles of pictures; None if each is one square."""
+        side = self.geometry.image_size
+        most = float("inf") if self.max_tiles is None else self.max_tiles
+        canvases = tuple(size for size in self.pictures.canvases if size[0] * size[1] <= most * side * side)
+        if not canvases or NEWLINE_WEIGHT not in self.weights:
+            return None
+        return AnyRes(canvases, side, self.geometry.rows, self.pictures.limit, self.pictures.rounding)
+
+    def picture_tokens(self, size: tuple[int, int], *, several: bool) -> int:
+        """Count the tokens of a picture of this height and width.
+
+        Args:
+            several: whether it is one of several in its prompt.
+        """
+        if self.anyres is None:
+            return self.geometry.patches
+        if several and self.pictures.several == "square":
+            return self.geometry.patches + 1
+        return self.anyres.count(size)
+
+    @property
+    def largest_picture(self) -> tuple[int, int]:
+        """Height and width of a picture with most tokens."""
+        side = self.geometry.image_size
+        return self.anyres.largest() if self.anyres else (side, side)
+
+    @property
+    def extra_weights(self) -> tuple[str, ...]:
+        """The weights beside tower, projector and language model that videos and pictures need."""
+        pictures = (NEWLINE_WEIGHT,) if self.anyres else ()
+        return tuple(dict.fromkeys((*self.layout.extra_weights, *pictures)))
 
 
 def _own(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _is_resized(frames: object, image_size: int) -> TypeGuard[NDArray[np.uint8]]
 
 
 def _resize_into(slot: NDArray[np.uint8], frame: FrameOrOpener, fit: Fit) -> None:
-    image = frame() if callable(frame) else _to_rgb(frame)
+    image = frame() if callable(frame) else to_rgb(frame)
     side = slot.shape[0]
     if image.size != (side, side):
         image = _FITS[fit.kind](image, side, fit)
@@ -122,7 +122,12 @@ def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
 _FITS = {"squash": _squash, "crop": _crop, "pad": _pad}
 
 
-def _to_rgb(frame: Frame) -> Image.Image:
+def to_rgb(frame: Frame) -> Image.Image:
+    """Return a frame as an RGB picture.
+
+    Raises:
+        VideoError: it is not a uint8 image.
+    """
     if not isinstance(frame, Image.Image):
         frame = np.asarray(frame)
         is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from vllm.renderers.inputs.preprocess import parse_model_prompt
 
 from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
@@ -105,3 +107,58 @@ def test_an_answer_is_that_of_transformers(family_runner, written, bikes, name):
     marker = tokenizer.convert_tokens_to_ids("<image>")
     expanded = [token for i in ids for token in ([marker] * len(features) if i is None else [i])]
     assert_same_answer(answer, expanded, models.greedy(folder, ids, features, 12))
+
+
+PICTURES = {
+    "next": Case("llava-next", {}),
+    "onevision": Case("onevision", {}),
+    "onevision-original": Case("onevision-original", {}),
+    "1.5": Case("llava-1.5", {}),
+}
+#: Height and width. Some are tall, some wide; 352 x 748 tells the roundings apart, 1153 x 944 is OneVision's largest.
+SIZES = [(336, 336), (480, 640), (720, 1280), (40, 322), (352, 748), (1153, 944), (928, 1154), (100, 100), (700, 500)]
+
+
+def noise(size) -> Image.Image:
+    """A picture whose every line differs."""
+    return Image.fromarray(np.random.default_rng(sum(size)).integers(0, 256, (*size, 3), np.uint8))
+
+
+def embedded_pictures(runner, pictures) -> list[torch.Tensor]:
+    """Embeddings of the pictures of one prompt, through vLLM's processor."""
+    llm = runner.engine
+    marker = llm.llm_engine.model_config.hf_config.image_token_index
+    prompt = {"prompt_token_ids": [marker] * len(pictures), "multi_modal_data": {"image": pictures}}
+    parsed = parse_model_prompt(llm.model_config, prompt)
+    [rendered] = llm.renderer.render_cmpl([parsed], llm.renderer.default_cmpl_tok_params)
+    items = rendered["mm_kwargs"]["image"]
+    kwargs = {name: [item[name].data for item in items] for name in ("image_frames", "image_sizes")}
+    with torch.inference_mode():
+        embeddings = list(model_of(runner).embed_multimodal(**kwargs))
+    places = rendered["mm_placeholders"]["image"]
+    assert [len(one) for one in embeddings] == [place.get_num_embeds() for place in places]
+    return embeddings
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_any_size_gives_the_features_of_its_reference(family_runner, written, name):
+    runner, folder = family_runner(PICTURES[name]), written(PICTURES[name])
+    for size in SIZES:
+        picture = noise(size)
+        [found] = embedded_pictures(runner, [picture])
+        expected = models.picture_features(folder, picture)
+        assert found.shape == expected.shape, size
+        assert (found - expected).abs().max() < FEATURES, size
+
+
+@pytest.mark.parametrize("name", ["next", "onevision"])
+def test_several_pictures_of_one_prompt(family_runner, written, name):
+    runner, folder = family_runner(PICTURES[name]), written(PICTURES[name])
+    pictures = [noise(size) for size in ((480, 640), (40, 322), (480, 640))]
+    expected = models.pictures_features(folder, pictures)
+    alone = embedded_pictures(runner, pictures[:1])
+    for found, one in zip(embedded_pictures(runner, pictures), expected, strict=True):
+        assert found.shape == one.shape
+        assert (found - one).abs().max() < FEATURES
+    # The cache of the processor tells one of several from one alone.
+    torch.testing.assert_close(embedded_pictures(runner, pictures[:1])[0], alone[0])

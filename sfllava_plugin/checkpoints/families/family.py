@@ -6,7 +6,7 @@ All families are a tower, two linears and a language model that vLLM has.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import AutoConfig, LlavaNextConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -16,6 +16,7 @@ from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
 from sfllava_plugin.checkpoints.normalisation import read_statistics
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.settings import Native
+from sfllava_plugin.checkpoints.video_config import Pictures
 from sfllava_plugin.checkpoints.weights import tensors
 from sfllava_plugin.tokens.geometry import Geometry
 
@@ -67,6 +68,7 @@ class Family(ABC):
         hf_fields: values that an hf config.json must have.
         original_fields: values that an original one must have.
         original_defaults: values that it may leave out.
+        picture_limit, several_pictures: `Pictures.limit` and `Pictures.several`.
         telling: fields of either format that only this family has, so that they need no objection.
     """
 
@@ -79,6 +81,8 @@ class Family(ABC):
     hf_fields: Mapping[str, Any] = {}
     original_fields: Mapping[str, Any] = {}
     original_defaults: Mapping[str, Any] = {}
+    picture_limit: int | None = None
+    several_pictures: Literal["tiles", "square"] = "tiles"
     telling: tuple[str, ...] = ()
 
     @property
@@ -160,6 +164,21 @@ class Family(ABC):
             std=std,
             feature_layer=self._feature_layer(config),
             class_token=self.tower.class_token,
+        )
+
+    def pictures(self, found: Format, config: LlavaNextConfig) -> Pictures:
+        """Say how pictures become tokens.
+
+        The released programs read the canvases of config.json as (width, height), transformers as (height, width).
+        """
+        pinpoints = config.image_grid_pinpoints or ()
+        if found == "original":
+            pinpoints = [(height, width) for width, height in pinpoints]
+        return Pictures(
+            canvases=tuple((height, width) for height, width in pinpoints),
+            limit=self.picture_limit,
+            rounding="transformers" if found == "hf" else "program",
+            several=self.several_pictures,
         )
 
     @abstractmethod

@@ -23,6 +23,8 @@ class LlavaVideo(Family):
     native = Native(frames=64, pathways="bilinear", newline="rows", time_instruction=True)
     originals = ("LlavaQwenForCausalLM",)
     tower = SIGLIP
+    picture_limit = 9
+    several_pictures = "square"
     original_fields = {
         "mm_projector_type": "mlp2x_gelu",
         "mm_vision_select_layer": -2,

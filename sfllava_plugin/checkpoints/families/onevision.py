@@ -22,6 +22,8 @@ class OneVision(Family):
     hf = ("LlavaOnevisionForConditionalGeneration", LlavaOnevisionConfig)
     originals = ("LlavaQwenForCausalLM",)
     tower = SIGLIP
+    picture_limit = 9
+    several_pictures = "square"
     hf_fields = {"vision_aspect_ratio": "anyres_max_9", "use_image_newline_parameter": True}
     original_fields = {
         "mm_projector_type": "mlp2x_gelu",

@@ -39,6 +39,7 @@ from sfllava_plugin.engine.model.processing import (
 from sfllava_plugin.engine.model.projector import Projector
 from sfllava_plugin.engine.model.towers import FrameEncoder, build_tower
 from sfllava_plugin.prompts import VIDEO_MARKER
+from sfllava_plugin.tokens.arrangement import NEWLINE_WEIGHT
 
 #: The logit of tokens that the weights have no row for. It is so low that their probability is exactly 0, and finite
 #: so that a request may allow nothing else; -inf alone would make the probabilities NaN.
@@ -100,7 +101,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         self.extra_weights = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.empty(config.get_text_config().hidden_size), requires_grad=False)
-                for name in self.video_config.layout.extra_weights
+                for name in self.video_config.extra_weights
             }
         )
         self.frame_encoder = FrameEncoder(geometry, sharded=sharded)
@@ -121,12 +122,12 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
 
         Keyword Args:
             video_frames: uint8 [T, S, S, 3] for each video, a list or one tensor when they are equally long.
-            image_frames: uint8 [S, S, 3] for each image.
+            image_frames: uint8 [N, S, S, 3] for each image: itself, or the whole and its tiles.
+            image_sizes: int64 [2], the height and width of each image.
         """
         embeddings = [self._video(frames) for frames in _items(kwargs, "video_frames")]
         if images := _items(kwargs, "image_frames"):
-            hidden = torch.cat(list(self._hidden(torch.stack(images))))
-            embeddings.extend(self.multi_modal_projector.output(hidden))
+            embeddings.extend(self._images(images, _items(kwargs, "image_sizes")))
         return self._with_whole_cache(embeddings) if self._is_measured else tuple(embeddings)
 
     def _video(self, frames: torch.Tensor) -> torch.Tensor:
@@ -138,6 +139,20 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
             return layout.tokens(features, len(frames), geometry, projector, extra)
         hidden = self._hidden(pictures)
         return layout.tokens(hidden, len(frames), geometry, projector.output, extra)
+
+    def _images(self, images: list[torch.Tensor], sizes: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Embed images, whose squares go through the tower together."""
+        hidden = torch.cat(list(self._hidden(torch.cat(images))))
+        features = torch.split(self.multi_modal_projector.output(hidden), [len(squares) for squares in images])
+        if (anyres := self.video_config.anyres) is None:
+            return [squares[0] for squares in features]
+        newline = self.extra_weights[NEWLINE_WEIGHT]
+        return [
+            anyres.arrange(squares, (int(size[0]), int(size[1])), newline)
+            if len(squares) > 1
+            else torch.cat([squares[0], newline[None]])
+            for squares, size in zip(features, sizes, strict=True)
+        ]
 
     @property
     def _is_measured(self) -> bool:
