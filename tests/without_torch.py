@@ -20,16 +20,16 @@ _FILES = sorted(
     for file in _TESTS_FOLDER.rglob("test_*.py")
     if _IMPORTS.search(file.read_text())
 )
-#: Fixtures that write weights, and a test that imports all modules.
+#: Fixtures that write weights; a test that imports all modules, and one of slow frames, which torch chooses.
 _FIXTURES = {"small_hf", "small_original", "checkpoint"}
-_TESTS = {"test_importing_the_pure_half_loads_no_engine"}
+_TESTS = {"test_importing_the_pure_half_loads_no_engine", "test_flashes_miss_the_slow_frames_and_hit_a_fast_one"}
 
 #: For pytest's `collect_ignore`.
 FILES = _FILES if _ABSENT else []
 
 
 def _needs_torch(item) -> bool:
-    return item.name in _TESTS or bool(_FIXTURES & set(item.fixturenames))
+    return item.originalname in _TESTS or bool(_FIXTURES & set(item.fixturenames))
 
 
 def deselect(config, items) -> None:

@@ -1,4 +1,4 @@
-"""The front of the engine: every public name, loaded lazily."""
+"""The front of the engine loads its parts lazily."""
 
 import subprocess
 import sys
@@ -14,12 +14,6 @@ offline.Question("video.mp4", "?"), offline.devices_of({})
 loaded = {"vllm", "torch", "transformers", "ray"} & set(sys.modules)
 assert not loaded, loaded
 """
-
-
-@pytest.mark.parametrize("name", offline.__all__)
-def test_every_public_name_exists(name):
-    assert getattr(offline, name) is not None
-    assert name in dir(offline)
 
 
 def test_importing_the_front_loads_neither_vllm_nor_torch():
