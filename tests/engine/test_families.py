@@ -16,7 +16,7 @@ from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.registry import Entry
 from sfllava_plugin.video.decode import decode
 from tests import reference
-from tests.engine.support import FEATURES, KV_CACHE, assert_same_answer, model_of
+from tests.engine.support import FEATURES, KV_CACHE, assert_same_answer, forget, model_of
 from tests.reference_family import checkpoints, models
 
 
@@ -126,11 +126,9 @@ def noise(size) -> Image.Image:
 
 def embedded_pictures(runner, pictures) -> list[torch.Tensor]:
     """Embeddings of the pictures of one prompt, through vLLM's processor."""
-    llm = runner.engine
-    marker = llm.llm_engine.model_config.hf_config.image_token_index
-    prompt = {"prompt_token_ids": [marker] * len(pictures), "multi_modal_data": {"image": pictures}}
-    parsed = parse_model_prompt(llm.model_config, prompt)
-    [rendered] = llm.renderer.render_cmpl([parsed], llm.renderer.default_cmpl_tok_params)
+    # The engine would get nothing of a picture in its cache.
+    forget(runner)
+    rendered = processed(runner, pictures)
     items = rendered["mm_kwargs"]["image"]
     kwargs = {name: [item[name].data for item in items] for name in ("image_frames", "image_sizes")}
     with torch.inference_mode():
@@ -138,6 +136,16 @@ def embedded_pictures(runner, pictures) -> list[torch.Tensor]:
     places = rendered["mm_placeholders"]["image"]
     assert [len(one) for one in embeddings] == [place.get_num_embeds() for place in places]
     return embeddings
+
+
+def processed(runner, pictures) -> dict:
+    """What vLLM's processor makes of a prompt with these pictures alone."""
+    llm = runner.engine
+    marker = llm.llm_engine.model_config.hf_config.image_token_index
+    prompt = {"prompt_token_ids": [marker] * len(pictures), "multi_modal_data": {"image": pictures}}
+    parsed = parse_model_prompt(llm.model_config, prompt)
+    [rendered] = llm.renderer.render_cmpl([parsed], llm.renderer.default_cmpl_tok_params)
+    return rendered
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -154,11 +162,16 @@ def test_a_picture_of_any_size_gives_the_features_of_its_reference(family_runner
 @pytest.mark.parametrize("name", ["next", "onevision"])
 def test_several_pictures_of_one_prompt(family_runner, written, name):
     runner, folder = family_runner(PICTURES[name]), written(PICTURES[name])
-    pictures = [noise(size) for size in ((480, 640), (40, 322), (480, 640))]
+    pictures = [noise(size) for size in ((480, 640), (40, 322), (640, 480))]
     expected = models.pictures_features(folder, pictures)
-    alone = embedded_pictures(runner, pictures[:1])
     for found, one in zip(embedded_pictures(runner, pictures), expected, strict=True):
         assert found.shape == one.shape
         assert (found - one).abs().max() < FEATURES
-    # The cache of the processor tells one of several from one alone.
-    torch.testing.assert_close(embedded_pictures(runner, pictures[:1])[0], alone[0])
+
+
+def test_a_picture_among_others_is_another_one_in_the_cache(family_runner):
+    pictures = [noise((480, 640)), noise((40, 322))]
+    for name, differs in (("next", False), ("onevision", True)):
+        runner = family_runner(PICTURES[name])
+        alone, among = (processed(runner, shown)["mm_hashes"]["image"][0] for shown in (pictures[:1], pictures))
+        assert (alone != among) == differs
