@@ -56,10 +56,19 @@ def _written(pathways: TokenLayout | str | None) -> str | None:
     return None if pathways is None else str(pathways)
 
 
-def _rope(text: object) -> object:
-    if isinstance(text, str) and text != "checkpoint" and not _LINEAR.fullmatch(text):
+def checked_rope(text: Any) -> str:
+    """Return ``checkpoint`` or ``linear-FACTOR`` as it is.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text != "checkpoint" and not (isinstance(text, str) and _LINEAR.fullmatch(text) and rope_factor(text)):
         raise ValueError(f"unknown rope {text!r}: use checkpoint or linear-FACTOR, as in linear-2")
-    return text
+    return str(text)
+
+
+def _rope(text: Any) -> str | None:
+    return None if text is None else checked_rope(text)
 
 
 class Entry(BaseModel):

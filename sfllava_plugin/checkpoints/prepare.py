@@ -107,10 +107,11 @@ def _write(source: _Source, out: Path) -> None:
     config = source.family.read_config(folder, source.format, vocab[prompts.VIDEO_MARKER])
     text = config.get_text_config()
     settings = settle(entry, source.family.native, source.family.name)
-    rope.scale(text, settings.rope)
+    text.rope_parameters = rope.scaled(text.rope_parameters, settings.rope)
     video = VideoConfig(
         frames=settings.frames,
         pathways=settings.pathways,
+        native=settings.native,
         newline=settings.newline,
         order=settings.order,
         pool=settings.pool,

@@ -38,6 +38,7 @@ class Settings:
 
     frames: int
     pathways: TokenLayout
+    native: TokenLayout | None
     newline: Newline
     order: Order
     pool: PoolPlace
@@ -64,6 +65,7 @@ def settle(entry: Entry, native: Native, family: str) -> Settings:
     return Settings(
         frames=entry.frames or native.frames,
         pathways=pathways,
+        native=parse(native.pathways) if native.pathways else None,
         newline=entry.newline or native.newline,
         order=entry.order or native.order,
         pool=entry.pool or native.pool,

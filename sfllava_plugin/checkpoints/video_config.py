@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.formats import read_json
@@ -53,7 +53,8 @@ class VideoConfig(BaseModel):
     Attributes:
         version: of these fields.
         frames: taken from a video.
-        pathways: the poolings, written in their notation.
+        pathways: the poolings, written in their notation; read from ``native``, too.
+        native: the poolings of the checkpoint's own layout for videos, if it has one.
         newline, order, pool: the arrangement of the tokens (tokens/arrangement.py).
         sampling: the choice of frames (video/sampling.py).
         fit: the way frames become squares (video/resize.py).
@@ -70,6 +71,7 @@ class VideoConfig(BaseModel):
     version: Literal[1] = VERSION
     frames: Annotated[int, Field(strict=True)]
     pathways: Pathways
+    native: Pathways | None = None
     newline: Newline = "none"
     order: Order = "slow_first"
     pool: PoolPlace = "after_projector"
@@ -81,6 +83,15 @@ class VideoConfig(BaseModel):
     geometry: Geometry
     weights: tuple[str, ...] = ()
     trained_vocab_size: Annotated[int, Field(ge=1, strict=True)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replace_native(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("pathways") != registry.NATIVE:
+            return fields
+        if fields.get("native") is None:
+            raise ValueError("this checkpoint has no native layout for videos: name the pathways")
+        return fields | {"pathways": fields["native"]}
 
     @classmethod
     def read(cls, config: "PretrainedConfig", folder: str | os.PathLike[str]) -> "VideoConfig":

@@ -13,11 +13,12 @@ from PIL import Image
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 
 from sfllava_plugin.checkpoints.prepare import prepare
+from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.registry import Entry
 from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import FEATURES, KV_CACHE, assert_same_answer, forget, model_of
-from tests.reference_family import checkpoints, models
+from tests.reference_family import checkpoints, frames, models, time_instruction
 
 
 class Case(NamedTuple):
@@ -76,37 +77,53 @@ def frames_of(runner, source) -> np.ndarray:
     return decode(source, num_frames=config.frames, image_size=size, sampling=config.sampling, fit=fit).frames
 
 
-def embedded(runner, frames: np.ndarray) -> torch.Tensor:
+def embedded(runner, shown: np.ndarray) -> torch.Tensor:
     with torch.inference_mode():
-        [tokens] = model_of(runner).embed_multimodal(video_frames=[torch.from_numpy(frames)])
+        [tokens] = model_of(runner).embed_multimodal(video_frames=[torch.from_numpy(shown)])
     return tokens
 
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_the_native_layout_gives_the_features_of_transformers(family_runner, written, bikes, name):
     runner, folder = family_runner(NATIVE[name]), written(NATIVE[name])
-    frames = frames_of(runner, bikes)
-    for count in (1, 2, 6, len(frames)):
-        found = embedded(runner, frames[:count])
-        expected = models.native_video_features(folder, frames[:count])
+    shown = frames_of(runner, bikes)
+    for count in (1, 2, 6, len(shown)):
+        found = embedded(runner, shown[:count])
+        expected = models.native_video_features(folder, shown[:count])
         assert found.shape == expected.shape == (runner.video_config.tokens(count), 128)
         assert expected.abs().max() > 1, "zeros would prove nothing"
         assert (found - expected).abs().max() < FEATURES
 
 
-@pytest.mark.parametrize("name", NATIVE)
-def test_an_answer_is_that_of_transformers(family_runner, written, bikes, name):
-    from sfllava_plugin.engine.offline import Question
-
-    runner, folder = family_runner(NATIVE[name]), written(NATIVE[name])
-    answer = runner.answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
-    features = models.native_video_features(folder, frames_of(runner, bikes))
+def assert_answers_alike(answer, folder, runner, features, sentence: str = "") -> None:
+    """Compare an answer with transformers' own; ``sentence`` follows the video in the prompt."""
     tokenizer = runner.engine.get_tokenizer()
     prompt = answer.prompt.removeprefix(tokenizer.bos_token or "\0")
-    ids = reference.prompt_token_ids(tokenizer, prompt)
+    ids = reference.prompt_token_ids(tokenizer, prompt.replace("<image>\n", f"<image>\n{sentence}"))
     marker = tokenizer.convert_tokens_to_ids("<image>")
     expanded = [token for i in ids for token in ([marker] * len(features) if i is None else [i])]
     assert_same_answer(answer, expanded, models.greedy(folder, ids, features, 12))
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_an_answer_is_that_of_transformers(family_runner, written, bikes, name):
+    runner, folder = family_runner(NATIVE[name]), written(NATIVE[name])
+    answer = runner.answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
+    features = models.native_video_features(folder, frames_of(runner, bikes))
+    assert_answers_alike(answer, folder, runner, features)
+
+
+@pytest.mark.parametrize("sampling", ["linspace", "second"])
+def test_the_time_instruction_is_tokenised_with_the_question(family_runner, written, bikes, sampling):
+    case = Case("llava-video", {"sampling": sampling})
+    runner, folder = family_runner(case), written(case)
+    answer = runner.answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
+    features = models.native_video_features(folder, frames_of(runner, bikes))
+    # bikes.mp4 has 250 frames, 25 a second: 10 of them are one a second apart.
+    wanted = frames.linspace(250, 64) if sampling == "linspace" else frames.each_second(250, 64, 25.0)
+    assert answer.frames == wanted and len(wanted) == {"linspace": 64, "second": 10}[sampling]
+    sentence = time_instruction.for_video(250, 25.0, wanted, uniform=sampling == "linspace")
+    assert_answers_alike(answer, folder, runner, features, f"{sentence}\n")
 
 
 PICTURES = {
