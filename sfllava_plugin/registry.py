@@ -92,6 +92,7 @@ class Entry(BaseModel):
     rope: Annotated[str | None, BeforeValidator(_rope)] = None
     time_instruction: bool | None = Field(default=None, strict=True)
     max_tiles: int | None = Field(default=None, ge=0, strict=True)
+    lora_alpha: float | None = Field(default=None, ge=0, strict=True, allow_inf_nan=False)
     prompts: Annotated[str | None, BeforeValidator(_family)] = None
     max_model_len: int | None = Field(default=None, ge=1, strict=True)
     aliases: tuple[Annotated[str, BeforeValidator(_name)], ...] = ()

@@ -2,7 +2,8 @@
 
 A model directory holds the configuration with our architecture and the key ``sfllava``, the chat template with the
 paper's prompts, a file that names our video loader, greedy generation defaults, and links to the untouched weights and
-tokenizer. It is written under a temporary name and renamed, so preparing twice, or in two processes at once, is safe.
+tokenizer; weights with adapters among them are merged instead (adapters.py). It is written under a temporary name and
+renamed, so preparing twice, or in two processes at once, is safe.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from platformdirs import user_cache_path
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
-from sfllava_plugin.checkpoints import families, json_files, rope, vocabulary
+from sfllava_plugin.checkpoints import adapters, families, json_files, rope, vocabulary, weights
 from sfllava_plugin.checkpoints import tokenizer as tokenizer_files
 from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.formats import Format, read_json
@@ -34,7 +35,6 @@ from sfllava_plugin.checkpoints.prepared import (
 )
 from sfllava_plugin.checkpoints.settings import settle
 from sfllava_plugin.checkpoints.video_config import KEY, VideoConfig
-from sfllava_plugin.checkpoints.weights import weight_files
 from sfllava_plugin.registry import Entry
 
 _CACHE_VARIABLE = "SFLLAVA_CACHE"
@@ -137,8 +137,10 @@ def _write(source: _Source, out: Path) -> None:
     json_files.write(out / "generation_config.json", _generation(folder, text, tokenizer))
     json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-    for path in weight_files(folder):
-        (out / path.name).symlink_to(path.absolute())
+    if settings.lora_alpha is None:
+        weights.link(folder, out)
+    elif not adapters.merge(folder, out, settings.lora_alpha) and entry.lora_alpha is not None:
+        raise CheckpointError(f"{entry.name}: lora_alpha weighs adapters, and {folder} has none: leave it out")
     json_files.link_others(folder, out)
     # Last: with it the folder counts as complete.
     json_files.write(

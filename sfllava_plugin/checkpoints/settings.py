@@ -19,6 +19,7 @@ class Native:
         pathways: a notation; None for families trained on images alone, which get the paper's.
         newline, order, pool, sampling, fit, time_instruction: as in `video_config.VideoConfig`.
         max_model_len: the context; None is the language model's.
+        lora_alpha: the weight of adapters in the files (adapters.py); None for families that have none.
     """
 
     frames: int
@@ -30,6 +31,7 @@ class Native:
     fit: FitKind = "squash"
     time_instruction: bool = False
     max_model_len: int | None = None
+    lora_alpha: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,22 @@ class Settings:
     time_instruction: bool
     rope: str
     max_model_len: int | None
+    lora_alpha: float | None
 
 
 def settle(entry: Entry, native: Native, family: str) -> Settings:
     """Complete an entry's settings by those of its family.
 
     Raises:
-        CheckpointError: the entry asks for a native layout, and the family has none.
+        CheckpointError: the entry asks for a native layout or for merged adapters, and the family has none.
     """
     if entry.pathways == NATIVE and native.pathways is None:
         raise CheckpointError(
             f"{entry.name}: {family} was trained on images and has no native layout for videos: name the pathways"
+        )
+    if entry.lora_alpha is not None and native.lora_alpha is None:
+        raise CheckpointError(
+            f"{entry.name}: lora_alpha weighs adapters in the checkpoint's files, and {family} has none: leave it out"
         )
     pathways = entry.pathways
     if pathways is None or isinstance(pathways, str):
@@ -74,4 +81,5 @@ def settle(entry: Entry, native: Native, family: str) -> Settings:
         time_instruction=native.time_instruction if entry.time_instruction is None else entry.time_instruction,
         rope=entry.rope or "checkpoint",
         max_model_len=entry.max_model_len or native.max_model_len,
+        lora_alpha=native.lora_alpha if entry.lora_alpha is None else entry.lora_alpha,
     )

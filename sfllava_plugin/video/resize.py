@@ -16,6 +16,8 @@ from sfllava_plugin.video.fit import SQUASH, Fit
 # Decoded frames queued for resizing: bounds the memory that 4K video takes.
 _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
+#: The longer side of a frame that PLLaVA has shrunk, unless the shorter side would be too short.
+_SHRUNK = 640
 
 Frame: TypeAlias = Image.Image | NDArray[np.uint8]
 FrameOrOpener: TypeAlias = Frame | Callable[[], Image.Image]
@@ -111,6 +113,23 @@ def _crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     return resized.crop((left, top, left + side, top + side))
 
 
+def _shrink_crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """Shrink the longer side to 640 pixels, but the shorter one to no less than ``side``; then crop.
+
+    The arithmetic is that of PLLaVA's processing_pllava.py (`resize_crop_longshort`), whose two roundings cut the last
+    line off some frames.
+    """
+    shorter, longer = sorted(image.size)
+    ratio = longer / shorter
+    short = max(side, min(shorter, int(min(_SHRUNK, longer) / ratio)))
+    size = short, int(short * longer / shorter)
+    kept = short, int(short * ratio)
+    if image.height <= image.width:
+        size, kept = size[::-1], kept[::-1]
+    shrunk = image.resize(size, Image.Resampling.BICUBIC)
+    return _crop(shrunk.crop((0, 0, *kept)), side, fit)
+
+
 def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     """Put the image in the centre of a square, and squash that."""
     longer = max(image.size)
@@ -119,7 +138,7 @@ def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     return _squash(square, side, fit)
 
 
-_FITS = {"squash": _squash, "crop": _crop, "pad": _pad}
+_FITS = {"squash": _squash, "crop": _crop, "pad": _pad, "shrink_crop": _shrink_crop}
 
 
 def to_rgb(frame: Frame) -> Image.Image:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from sfllava_plugin.video.errors import VideoError
 
-Sampling = Literal["middles", "linspace", "second"]
+Sampling = Literal["middles", "linspace", "second", "segments"]
 
 
 def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "middles", fps: float = 0.0) -> list[int]:
@@ -17,7 +17,9 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "mid
             SlowFast-LLaVA (arXiv 2407.15841), with its rounding half to even. A very short video repeats frames:
             sample_indices(2, 50) is [0, 0]. ``linspace`` takes the first frame, the last and those between, as the
             LLaVA-NeXT programs do, always num_frames of them. ``second`` takes one frame a second, as LLaVA-Video
-            does, unless these are more than num_frames or the rate is unknown: then it is ``linspace``.
+            does, unless these are more than num_frames or the rate is unknown: then it is ``linspace``. ``segments``
+            takes one frame of each of num_frames equal parts, half a part after its rounded start, as PLLaVA's
+            evaluation does. Like ``linspace``, it repeats frames of a short video.
         fps: source frames per second, 0.0 when unknown.
 
     Raises:
@@ -29,6 +31,9 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "mid
         parts = min(total_frames, num_frames)
         length = (total_frames - 1) / parts
         return [(round(length * i) + round(length * (i + 1))) // 2 for i in range(parts)]
+    if sampling == "segments":
+        length = (total_frames - 1) / num_frames
+        return [int(length / 2 + round(length * i)) for i in range(num_frames)]
     if sampling == "second" and fps > 0:
         seconds = range(0, total_frames, max(1, round(fps)))
         if len(seconds) <= num_frames:

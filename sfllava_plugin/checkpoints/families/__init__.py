@@ -14,6 +14,7 @@ from sfllava_plugin.checkpoints.families.llava_next import LlavaNext
 from sfllava_plugin.checkpoints.families.llava_video import LlavaVideo
 from sfllava_plugin.checkpoints.families.next_video import NextVideo
 from sfllava_plugin.checkpoints.families.onevision import OneVision
+from sfllava_plugin.checkpoints.families.pllava import Pllava
 from sfllava_plugin.checkpoints.families.relatives import RELATIVES, Relative
 from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
 from sfllava_plugin.checkpoints.prepared import CheckpointError
@@ -21,8 +22,8 @@ from sfllava_plugin.checkpoints.weights import tensors
 
 __all__ = ["EXTRA_WEIGHTS", "FAMILIES", "WEIGHT_NAMES", "extra_weights", "find", "refusal"]
 
-#: Every supported family, in the order in which config.json is tried: those told by fields before LLaVA-NeXT.
-FAMILIES: tuple[Family, ...] = (LlavaVideo(), OneVision(), NextVideo(), Llava15(), LlavaNext())
+#: Every supported family, in the order in which config.json is tried: those told by fields come first.
+FAMILIES: tuple[Family, ...] = (LlavaVideo(), OneVision(), NextVideo(), Pllava(), Llava15(), LlavaNext())
 
 
 def find(folder: Path, asked: Format | None = None) -> tuple[Family, Format]:

@@ -23,6 +23,8 @@ from sfllava_plugin.tokens.geometry import Geometry
 #: Regular expressions over the names of a checkpoint's weights, each with its replacement in vLLM's names, in order.
 #: llava-hf's repositories, what transformers 5 saves, and the authors' repositories share them in all families.
 WEIGHT_NAMES: Mapping[str, str | None] = {
+    # PEFT's wrapper around a language model with adapters, which are merged by then.
+    r"^language_model\.base_model\.model\.": "language_model.",
     r"^model\.(vision_tower\.vision_tower|vision_tower)\.": "vision_tower.",
     r"^vision_tower\.(?!vision_model\.)": "vision_tower.vision_model.",
     r"^model\.mm_projector\.0\.": "multi_modal_projector.linear_1.",

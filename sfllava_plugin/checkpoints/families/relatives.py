@@ -58,13 +58,6 @@ RELATIVES = (
         f"{_ANOTHER}, or serve it with vLLM alone",
     ),
     Relative(
-        "PLLaVA",
-        "Pl?lavaForConditionalGeneration",
-        "it has adapters to merge, and prompts of its own",
-        "use llava-hf/LLaVA-NeXT-Video-7B-hf",
-        {"pooling_shape": _ANY, "frame_shape": _ANY},
-    ),
-    Relative(
         "LLaVA-1.5 in the original format",
         "(?!)",
         "its repository holds neither safetensors nor the tower",
