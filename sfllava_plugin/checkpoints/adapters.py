@@ -1,7 +1,7 @@
 """Merge the LoRA adapters among a checkpoint's weights into the layers that they adapt.
 
 PLLaVA's files hold its language model as PEFT wrapped it. An adapted layer X has ``X.base_layer.weight`` [out, in],
-``X.lora_A.NAME.weight`` [r, in] and ``X.lora_B.NAME.weight`` [out, r]; it becomes ``X.weight``, base + (alpha / r) * B A.
+``X.lora_A.NAME.weight`` [r, in] and ``X.lora_B.NAME.weight`` [out, r]. It becomes ``X.weight``: base + alpha / r * B A.
 Without the adapters the model would answer fluently and score wrong.
 
 Files without adapters are linked. The others are written again, tensor by tensor: memory holds one layer at a time.
@@ -106,10 +106,10 @@ def _read(folder: Path) -> dict[str, _Tensor]:
     for file in weight_files(folder):
         if file.suffix == ".safetensors":
             header, data = _header(file)
-            for name, entry in sorted(header.items(), key=lambda item: item[1].get("data_offsets", ())):
-                if name != "__metadata__":
-                    start, end = entry.pop("data_offsets")
-                    found[name] = _Tensor(file, name, entry, data + start, end - start)
+            header.pop("__metadata__", None)
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+                start, end = entry.pop("data_offsets")
+                found[name] = _Tensor(file, name, entry, data + start, end - start)
     return found
 
 
@@ -141,6 +141,8 @@ def _adapters(folder: Path, weights: Mapping[str, _Tensor]) -> dict[str, _Adapte
     for name in weights:
         if name.endswith(f"{_BASE}weight") and name not in adapters:
             raise CheckpointError(f"{folder}: {name} lacks its adapter: download the checkpoint again")
+        if _BASE in name and (plain := name.replace(_BASE, ".")) in weights:
+            raise CheckpointError(f"{folder}: it has both {name} and {plain}: remove one")
     return adapters
 
 

@@ -157,8 +157,6 @@ OTHERS = {
         r"this is LLaVA-OneVision-1\.5 .*no fixed grid",
     ),
     "OneVision-2": (built("LlavaOnevision2ForConditionalGeneration", "llava_onevision2"), "this is LLaVA-OneVision-2 "),
-    "PLLaVA 13B": (built("PllavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), r"this is PLLaVA \("),
-    "PLLaVA 7B": (built("PlavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), r"this is PLLaVA \("),
     "Qwen-VL": (
         built("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"),
         r"not a LLaVA-NeXT checkpoint: .* Qwen2_5_VLFor.* \(model_type 'qwen2_5_vl'\); use one of Llava",

@@ -55,6 +55,22 @@ def crop(picture: Image.Image, side: int) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
+def shrink_crop(picture: Image.Image, side: int) -> Image.Image:
+    """Resize as PLLaVA, then crop.
+
+    The longer edge becomes 640 at most, but the shorter one is never below `side`. Small frames keep their size.
+    """
+    short_edge, long_edge = min(picture.size), max(picture.size)
+    allowed = int(min(640, long_edge) / (long_edge / short_edge))
+    new_short = max(min(short_edge, allowed), side)
+    new_long, kept = int(new_short * long_edge / short_edge), int(new_short * (long_edge / short_edge))
+    if picture.height > picture.width:
+        resized = picture.resize((new_short, new_long), Image.Resampling.BICUBIC)
+        return crop(resized.crop((0, 0, new_short, kept)), side)
+    resized = picture.resize((new_long, new_short), Image.Resampling.BICUBIC)
+    return crop(resized.crop((0, 0, kept, new_short)), side)
+
+
 def pad(picture: Image.Image, side: int, mean: tuple[float, ...]) -> Image.Image:
     """Centre on a square of the mean colour, then resize."""
     longest = max(picture.size)

@@ -47,6 +47,31 @@ def test_squash_equals_siglip_processor(size):
     assert torch.equal(normalised(frames.squash(picture(*size), 384), frames.HALF, frames.HALF), expected)
 
 
+@pytest.mark.parametrize(
+    ("size", "short"),
+    [
+        ((1920, 1080), 360),  # 640 wide
+        ((1080, 1920), 360),
+        ((1280, 960), 480),
+        ((640, 272), 336),
+        ((320, 240), 336),
+        ((400, 380), 380),
+        ((336, 336), 336),
+        ((900, 20), 336),
+    ],
+)
+def test_shrink_crop_equals_clip_processor_twice(size, short):
+    first = CLIPImageProcessorPil(
+        size={"shortest_edge": short}, do_center_crop=False, do_rescale=False, do_normalize=False
+    )
+    shrunk = first(picture(*size), return_tensors="np").pixel_values[0].transpose(1, 2, 0)
+    assert (min(shrunk.shape[:2]), shrunk.dtype) == (short, np.uint8)
+    second = CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    expected = second(Image.fromarray(shrunk), return_tensors="pt").pixel_values
+    found = frames.shrink_crop(picture(*size), 336)
+    assert torch.equal(normalised(found, frames.CLIP_MEAN, frames.CLIP_STD), expected)
+
+
 def test_pad_colours():
     corner = [frames.pad(picture(40, 20), 40, mean).getpixel((0, 0)) for mean in (frames.CLIP_MEAN, frames.HALF)]
     assert corner == [(122, 116, 104), (127, 127, 127)]

@@ -7,6 +7,7 @@ import pytest
 
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.sampling import sample_indices
+from tests.reference_family import frames
 
 INDICES = json.loads((Path(__file__).parents[1] / "data" / "indices.json").read_text())["frame_indices"]
 
@@ -26,3 +27,11 @@ def test_sample_indices_are_plain_ints_and_may_repeat():
 def test_sample_indices_refuse_numbers_below_one(total, wanted):
     with pytest.raises(VideoError, match="1 or more"):
         sample_indices(total, wanted)
+
+
+@pytest.mark.parametrize("wanted", [1, 4, 16])
+def test_segments_are_those_of_pllava(wanted):
+    for total in (1, 2, 7, 11, 16, 33, 250, 9001):
+        found = sample_indices(total, wanted, "segments")
+        assert found == frames.pllava(total, wanted)
+        assert len(found) == wanted and all(type(i) is int for i in found)

@@ -25,8 +25,8 @@ class Pllava(Family):
     averages commute with the projector's second layer.
 
     Its sampling always gives 16 frames. Where a caller passes T < 16, each cell here averages the nearest frames, as in
-    the program when it is set to T. Set to 16, the program would repeat each frame 16 // T + 1 times and cut the end off:
-    of 8 frames it would lose the last two. One frame gives the same tokens either way.
+    the program when it is set to T. Set to 16, the program would repeat each frame 16 // T + 1 times and cut the end
+    off: of 8 frames it would lose the last two. One frame gives the same tokens either way.
     """
 
     name = "PLLaVA"
