@@ -27,6 +27,9 @@ KEY = "sfllava"
 #: Raised when the meaning of a field changes; directories of another version must be prepared again.
 VERSION: Final = 1
 
+#: The fields for users; `prepare` alone writes the others.
+_SETTINGS = "frames, pathways, newline, order, pool, sampling, fit, rope, time_instruction, max_tiles"
+
 Pathways = Annotated[TokenLayout, BeforeValidator(parse), PlainSerializer(str)]
 
 
@@ -192,4 +195,6 @@ def _own(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in (KEY, *problem["loc"]))
+    if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
+        return f"{where}: no such setting: use one of {_SETTINGS}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"

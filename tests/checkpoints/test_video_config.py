@@ -34,7 +34,7 @@ def reads(**changes) -> VideoConfig:
 def test_reading_returns_what_was_written():
     assert reads() == PAPER
     assert PAPER.tokens(50) == 3680
-    assert PAPER.image_tokens == 576
+    assert PAPER.picture_tokens((720, 1280), several=False) == 576
 
 
 def test_it_is_immutable():
@@ -52,7 +52,7 @@ def test_it_is_immutable():
         ({"frames": "50"}, "sfllava.frames: Input should be a valid integer"),
         ({"pathways": "medium_pool"}, "sfllava.pathways: unknown pathway 'medium_pool': use slowfast"),
         ({"pathways": "slowfast-slow_1frms_concat-fast_25x1"}, "the fast grid is finer than the tower's 24x24"),
-        ({"slow": 3}, "sfllava.slow: Extra inputs are not permitted"),
+        ({"slow": 3}, "sfllava.slow: no such setting: use one of frames, pathways, newline"),
         ({"geometry": GEOMETRY.model_dump() | {"rows": 0}}, "sfllava.geometry.rows: Input should be greater than"),
         ({"geometry": GEOMETRY.model_dump() | {"tower": "dinov3"}}, "sfllava.geometry.tower: Input should be 'clip'"),
     ],

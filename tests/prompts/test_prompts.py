@@ -172,7 +172,7 @@ def test_a_question_is_never_read_as_a_template():
 
 
 def test_every_promised_family_is_there():
-    assert set(FAMILIES) == {"vicuna", "yi", "mistral", "llama3", "qwen"}
+    assert set(FAMILIES) == {"vicuna", "yi", "mistral", "llama3", "qwen", "vicuna_v1", "chatml", "qwen_1_5"}
 
 
 @pytest.mark.parametrize(

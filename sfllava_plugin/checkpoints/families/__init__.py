@@ -59,7 +59,7 @@ def refusal(config: dict[str, Any]) -> str | None:
             return _is_relative(relative, found)
     family = next((family for family in FAMILIES if family.format_of(config)), None)
     if family is None:
-        known = ", ".join(dict.fromkeys(name for family in FAMILIES for name in family.architectures))
+        known = ", ".join(f"{family.name} ({family.example})" for family in FAMILIES)
         return (
             f"not a checkpoint of the LLaVA family: config.json says {found} "
             f"(model_type {config.get('model_type')!r}); use one of {known}"
@@ -69,7 +69,8 @@ def refusal(config: dict[str, Any]) -> str | None:
             value = config.get(key)
             if value is not None and re.fullmatch(pattern, str(value), re.DOTALL):
                 return _is_relative(relative, f"{key} {value!r}")
-    return family.objection(config)
+    objection = family.objection(config)
+    return f"{objection}; use a checkpoint such as {family.example}" if objection else None
 
 
 def _is_relative(relative: Relative, evidence: str) -> str:

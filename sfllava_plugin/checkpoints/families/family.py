@@ -164,7 +164,7 @@ class Family(ABC):
             image_size=image,
             mean=mean,
             std=std,
-            feature_layer=self._feature_layer(config),
+            feature_layer=self._feature_layer(found, config),
             class_token=self.tower.class_token,
         )
 
@@ -187,10 +187,10 @@ class Family(ABC):
     def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         """Choose the prompts (a key of `prompts.FAMILIES`) of an entry that names none."""
 
-    def _feature_layer(self, config: LlavaNextConfig) -> int:
-        """The program takes the stock SigLIP's last layer off, also where the files hold it."""
+    def _feature_layer(self, found: Format, config: LlavaNextConfig) -> int:
+        """The program takes the stock SigLIP's last layer off, also where the files hold it; transformers does not."""
         layers = getattr(config.vision_config, "num_hidden_layers", None)
-        whole = self.tower.kind == "siglip" and layers == self.tower.layers
+        whole = found == "original" and self.tower.kind == "siglip" and layers == self.tower.layers
         return -2 if whole else self.tower.feature_layer
 
     def _from_hf(self, raw: dict[str, Any]) -> LlavaNextConfig:
@@ -204,7 +204,8 @@ class Family(ABC):
             text_config=own.text_config,
             vision_config=own.vision_config,
             image_token_index=own.image_token_index,
-            image_grid_pinpoints=getattr(own, "image_grid_pinpoints", None),
+            # Without any, LlavaNextConfig would take LLaVA-NeXT's.
+            image_grid_pinpoints=getattr(own, "image_grid_pinpoints", []),
             projector_hidden_act=own.projector_hidden_act,
             vision_feature_layer=own.vision_feature_layer,
             vision_feature_select_strategy=own.vision_feature_select_strategy,
