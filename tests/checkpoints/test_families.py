@@ -163,6 +163,15 @@ def test_its_pictures(files, name):
     assert (len(found["canvases"]), found["limit"], found["rounding"], found["several"]) == ANYRES[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "step"), [("next", 1), ("onevision", 1), ("onevision-original", -1), ("llava-video", -1)]
+)
+def test_canvases_are_heights_and_widths(files, name, step):
+    """The original format lists (width, height). The sets are symmetric: only the order of equals would tell."""
+    listed = read(files(name) / "config.json")["image_grid_pinpoints"]
+    assert prepared(files(name))[0]["sfllava"]["pictures"]["canvases"] == [size[::step] for size in listed]
+
+
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_weight_has_a_name_in_vllm(files, name):
     """The names that the modules have, and each once."""
