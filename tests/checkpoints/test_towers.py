@@ -6,7 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from sfllava_plugin.checkpoints.families.tower_shapes import vision_config
+from sfllava_plugin.checkpoints.families.towers import SIGLIP
 from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.registry import Entry
@@ -56,6 +60,25 @@ def test_an_original_siglip_tower_is_no_clip(checkpoint, kind):
     assert (tower["model_type"], tower["image_size"], tower["patch_size"]) == ("siglip_vision_model", 384, 14)
     assert (tower["hidden_size"], tower["num_attention_heads"], tower["intermediate_size"]) == (144, 2, 538)
     assert config["sfllava"]["geometry"]["std"] == [0.5, 0.5, 0.5]
+
+
+def test_the_real_siglip_tower(tmp_path):
+    """Heads of 64, as CLIP's, would make it 18."""
+    names = {
+        "embeddings.patch_embedding.weight": (1152, 3, 14, 14),
+        "embeddings.position_embedding.weight": (729, 1152),
+        "encoder.layers.0.mlp.fc1.weight": (4304, 1152),
+        "encoder.layers.25.mlp.fc1.weight": (1, 1),
+    }
+    # Only the shapes are read.
+    weights = {
+        f"model.vision_tower.vision_tower.vision_model.{name}": torch.zeros(shape, dtype=torch.uint8)
+        for name, shape in names.items()
+    }
+    save_file(weights, tmp_path / "model.safetensors")
+    found = vision_config(tmp_path, SIGLIP)
+    assert (found.hidden_size, found.num_attention_heads, found.intermediate_size) == (1152, 16, 4304)
+    assert (found.image_size, found.patch_size, found.num_hidden_layers) == (384, 14, 26)
 
 
 def test_a_siglip_tower_of_another_size_is_refused(checkpoint):
