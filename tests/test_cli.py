@@ -68,6 +68,7 @@ def test_models_as_json(sfllava):
         "rope": None,
         "time_instruction": None,
         "max_tiles": None,
+        "lora_alpha": None,
         "prompts": "yi",
         "max_model_len": 4096,
         "aliases": [],

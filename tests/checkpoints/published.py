@@ -102,6 +102,15 @@ HF_15 = without(HF_NEXT, "image_grid_pinpoints", "use_image_newline_parameter") 
     "model_type": "llava",
 }
 
+PLLAVA = HF_15 | {
+    "architectures": ["PllavaForConditionalGeneration"],
+    "frame_shape": [24, 24],
+    "num_frames": 16,
+    "pooling_method": "avg",
+    "pooling_shape": [16, 12, 12],
+    "use_pooling": True,
+}
+
 #: By repository: the family's name, the format, and the configuration.
 PUBLISHED = {
     "liuhaotian/llava-v1.6-vicuna-7b": ("LLaVA-NeXT", "original", NEXT | {"pretrain_mm_mlp_adapter": None}),
@@ -143,6 +152,9 @@ PUBLISHED = {
         "original",
         without(LLAVA_VIDEO, "mm_newline_position"),
     ),
+    "ermu2001/pllava-7b": ("PLLaVA", "hf", PLLAVA | {"architectures": ["PlavaForConditionalGeneration"]}),
+    "ermu2001/pllava-13b": ("PLLaVA", "hf", PLLAVA),
+    "PLLaVA by its fields": ("PLLaVA", "hf", PLLAVA | {"architectures": HF_15["architectures"]}),
     "lmms-lab/LLaVA-NeXT-Video-7B": ("LLaVA-NeXT-Video", "original", NEXT | SPATIAL_POOL),
     "lmms-lab/LLaVA-NeXT-Video-7B-32K": ("LLaVA-NeXT-Video", "original", MISTRAL | SPATIAL_POOL),
     "llava-hf/LLaVA-NeXT-Video-7B-hf": ("LLaVA-NeXT-Video", "hf", HF_NEXT_VIDEO),

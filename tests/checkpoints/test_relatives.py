@@ -32,9 +32,6 @@ def built(architecture: str, model_type: str, **fields) -> dict:
     return HF_NEXT | {"architectures": [architecture], "model_type": model_type} | fields
 
 
-PLLAVA = (
-    r"this is PLLaVA \(config.json says Pl?lavaFor.*\): it has adapters to merge.*; use llava-hf/LLaVA-NeXT-Video-7B"
-)
 LLAVA_15 = (
     r"this is LLaVA-1\.5 in the original format \(config.json says .*\): .* nor the tower; use llava-hf/llava-1\.5"
 )
@@ -64,12 +61,6 @@ RELATIVES = {
     "OneVision-2": (
         built("LlavaOnevision2ForConditionalGeneration", "llava_onevision2"),
         r"this is LLaVA-OneVision-2 \(.*\): its tower has no fixed grid; use .*, or serve it with vLLM alone$",
-    ),
-    "PLLaVA 13B": (built("PllavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), PLLAVA),
-    "PLLaVA 7B": (built("PlavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), PLLAVA),
-    "PLLaVA by its fields": (
-        built("LlavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]),
-        r"this is PLLaVA \(config.json says pooling_shape \[16, 12, 12\]\)",
     ),
     "Qwen-VL": (
         built("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"),
