@@ -131,10 +131,11 @@ class VideoConfig(BaseModel):
         """
         self.layout.check(self.geometry)
         if missing := set(self.layout.extra_weights) - set(self.weights):
-            raise PathwayError(
-                f"{self.pathways} with newline {self.newline!r} needs the weight {min(missing)}, "
-                "and this checkpoint has none: use newline 'none'"
-            )
+            if NEWLINE_WEIGHT in missing:
+                needs, instead = f" with newline {self.newline!r} needs the weight {NEWLINE_WEIGHT}", "newline 'none'"
+            else:
+                needs, instead = f" needs the weight {min(missing)}", "other pathways"
+            raise PathwayError(f"{self.pathways}{needs}, and this checkpoint has none: use {instead}")
 
     @property
     def layout(self) -> TokenLayout:

@@ -15,6 +15,8 @@ PoolPlace = Literal["after_projector", "before_projector"]
 
 #: The weight that ends a row, a frame or a video; the name it has in every checkpoint.
 NEWLINE_WEIGHT = "image_newline"
+#: The weight after each frame of `interleaved.Interleaved`.
+FASTER_WEIGHT = "faster_token"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def arrange(
     pooled: "Sequence[torch.Tensor]",
     arrangement: Arrangement,
     newline: "torch.Tensor | None",
+    frame_end: "torch.Tensor | None" = None,
 ) -> "torch.Tensor":
     """Put pooled frames into their order, with separators.
 
@@ -74,13 +77,17 @@ def arrange(
         parts: what was pooled.
         pooled: for each part its frames, [N, rows * columns, E].
         newline: the vector ``image_newline``, [E], if the arrangement has any.
+        frame_end: a vector after each frame and its newlines, [E], if the layout has any.
 
     Returns:
-        [count(parts, arrangement), E].
+        [count(parts, arrangement), E], and a token more per frame with ``frame_end``.
     """
     import torch
 
     ended = [_end(frames, part, arrangement.newline, newline) for part, frames in zip(parts, pooled, strict=True)]
+    if frame_end is not None:
+        ends = frame_end.to(ended[0]).view(1, 1, -1)
+        ended = [torch.cat([frames, ends.expand(len(frames), -1, -1)], dim=1) for frames in ended]
     if arrangement.order == "time" and len(parts) > 1:
         places = [(frame, at, i) for at, part in enumerate(parts) for i, frame in enumerate(part.frames)]
         tokens = torch.cat([ended[at][i] for _, at, i in sorted(places)])

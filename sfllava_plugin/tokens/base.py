@@ -23,10 +23,12 @@ class TokenLayout(ABC):
 
     Attributes:
         FORMS: its notation in words, for error messages.
+        FRAME_END: the weight that follows each pooled frame, by name.
         arrangement: order, separators and the place of the pooling; not part of the notation.
     """
 
     FORMS: ClassVar[tuple[str, ...]] = ()
+    FRAME_END: ClassVar[str | None] = None
 
     arrangement: Arrangement = field(default=Arrangement(), kw_only=True)
 
@@ -41,10 +43,10 @@ class TokenLayout(ABC):
 
     @abstractmethod
     def check(self, grid: Grid) -> None:
-        """Refuse a tower that this layout is not defined for.
+        """Refuse a tower or an arrangement that this layout is not defined for.
 
         Raises:
-            PathwayError: naming the layout and the tower's grid.
+            PathwayError: naming the layout, and the tower's grid or the setting.
         """
 
     @abstractmethod
@@ -72,7 +74,8 @@ class TokenLayout(ABC):
     @property
     def extra_weights(self) -> tuple[str, ...]:
         """The checkpoint's weights it needs besides tower and projector, by name."""
-        return () if self.arrangement.newline == "none" else (NEWLINE_WEIGHT,)
+        newline = () if self.arrangement.newline == "none" else (NEWLINE_WEIGHT,)
+        return newline + ((self.FRAME_END,) if self.FRAME_END else ())
 
     def arranged(self, arrangement: Arrangement) -> Self:
         """Return this layout in another arrangement."""
@@ -88,7 +91,9 @@ class TokenLayout(ABC):
 
     def count(self, frames: int, grid: Grid) -> int:
         """Count the tokens of a video of ``frames`` frames, separators included."""
-        return arrangements.count(self.parts(frames, grid), self.arrangement)
+        parts = self.parts(frames, grid)
+        ends = sum(len(part.frames) for part in parts) if self.FRAME_END else 0
+        return arrangements.count(parts, self.arrangement) + ends
 
     def tokens(
         self,
@@ -113,4 +118,5 @@ class TokenLayout(ABC):
         else:
             pooled = list(self.pooled(chunks, frames, grid, project))
         newline = None if self.arrangement.newline == "none" else extra[NEWLINE_WEIGHT]
-        return arrangements.arrange(self.parts(frames, grid), pooled, self.arrangement, newline)
+        frame_end = extra[self.FRAME_END] if self.FRAME_END else None
+        return arrangements.arrange(self.parts(frames, grid), pooled, self.arrangement, newline, frame_end)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sfllava_plugin.tokens.arrangement import Arrangement
 from sfllava_plugin.tokens.base import TokenLayout
 from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.interleaved import Interleaved
 from sfllava_plugin.tokens.notation import PathwayError
 from sfllava_plugin.tokens.single import Single
 from sfllava_plugin.tokens.slowfast import Fast, Slow, SlowFast
@@ -24,6 +25,7 @@ __all__ = [
     "LAYOUTS",
     "Arrangement",
     "Fast",
+    "Interleaved",
     "Single",
     "Slow",
     "SlowFast",
@@ -34,7 +36,7 @@ __all__ = [
 ]
 
 #: Every kind of layout, in the order in which notations are tried.
-LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single)
+LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single, Interleaved)
 
 #: The paper's.
 DEFAULT: TokenLayout = SlowFast(Slow(10, "spatial_1d_max_pool"), Fast(4, 4))
@@ -50,7 +52,7 @@ def parse(value: "str | dict[str, Any] | TokenLayout") -> TokenLayout:
     """Read a layout from its notation or from a mapping.
 
     Args:
-        value: a notation of the released program, or
+        value: a notation, or
             ``{"slow": {"frames": 10, "pool": "spatial_1d_max_pool"}, "fast": {"height": 4, "width": 4}}``.
 
     Raises:
@@ -89,8 +91,10 @@ def video_tokens(
         [tokens, E].
 
     Raises:
-        PathwayError: the layout does not exist, or does not fit the grid.
+        PathwayError: the layout does not exist, does not fit the grid, or needs a weight that is not in ``extra``.
     """
     layout, grid = parse(pathways), grid or Grid.square(features.shape[1])
     layout.check(grid)
+    if missing := set(layout.extra_weights) - set(extra or {}):
+        raise PathwayError(f"{layout} needs the weight {min(missing)} in extra")
     return layout.tokens([features], len(features), grid, project or (lambda tokens: tokens), extra or {})

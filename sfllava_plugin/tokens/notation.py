@@ -14,8 +14,11 @@ RELEASED_POOLS = (
     "spatial_2d_avg_pool",
 )
 
-#: All poolings of one frame's patches; the last two are those of LLaVA-NeXT's video models.
-POOLS = (*RELEASED_POOLS, "bilinear", "average")
+#: Poolings of LLaVA-NeXT's video models, by any stride.
+STRIDED_POOLS = ("bilinear", "average")
+
+#: All poolings of one frame's patches.
+POOLS = (*RELEASED_POOLS, *STRIDED_POOLS)
 
 #: Poolings across frames: the time, height and width they leave; None keeps the tower's.
 TEMPORAL_POOLS = {
@@ -33,7 +36,7 @@ def is_count(number: object) -> bool:
     return type(number) is int and number >= 1
 
 
-def check_pool(layout: object, pool: str, grid: "Grid") -> None:
+def check_pool(layout: object, pool: str, grid: "Grid", stride: int = 2) -> None:
     """Refuse a pool that is not defined on a grid.
 
     On a grid with an odd side, the released program's pools of two would leave patches out. ``bilinear`` and
@@ -44,16 +47,16 @@ def check_pool(layout: object, pool: str, grid: "Grid") -> None:
     """
     if pool in RELEASED_POOLS[1:] and (grid.rows % 2 or grid.columns % 2):
         raise PathwayError(f"{layout}: {pool} needs an even patch grid, this tower has {grid}")
-    if pool == "average" and min(grid.rows, grid.columns) < 2:
-        raise PathwayError(f"{layout}: average needs a patch grid of 2x2 or more, this tower has {grid}")
+    if pool == "average" and min(grid.rows, grid.columns) < stride:
+        raise PathwayError(f"{layout}: average needs a patch grid of {stride}x{stride} or more, this tower has {grid}")
 
 
-def pooled_shape(pool: str, grid: "Grid") -> tuple[int, int]:
-    """Return the rows and columns that a pool leaves of one frame."""
+def pooled_shape(pool: str, grid: "Grid", stride: int = 2) -> tuple[int, int]:
+    """Return the rows and columns that a pool leaves of one frame; ``stride`` is for `STRIDED_POOLS`."""
     if pool == "concat":
         return grid.rows, grid.columns
     if "_1d_" in pool:
         return grid.rows, grid.columns // 2
     if pool == "bilinear":
-        return -(-grid.rows // 2), -(-grid.columns // 2)
-    return grid.rows // 2, grid.columns // 2
+        return -(-grid.rows // stride), -(-grid.columns // stride)
+    return grid.rows // stride, grid.columns // stride

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from sfllava_plugin.tokens.geometry import Grid
-from sfllava_plugin.tokens.notation import pooled_shape
+from sfllava_plugin.tokens.notation import STRIDED_POOLS, pooled_shape
 
 #: Pictures as numpy or torch holds them: uint8 [N, S, S, 3].
 Pictures = TypeVar("Pictures")
@@ -23,26 +23,26 @@ def pool_patches(features: torch.Tensor, pool: str, grid: Grid, project: Project
     """Pool each frame by one of `notation.POOLS`: [T, patches, D] -> [T, pooled patches, E]."""
     if pool == "concat":
         return project(features)
-    if pool in ("bilinear", "average"):
-        return project(_resampled(features, pool, grid))
+    if pool in STRIDED_POOLS:
+        return project(resampled(features, pool, grid))
     window = "1d" if "_1d_" in pool else "2d"
     if pool.endswith("max_pool"):
         return _windows(project(features), window, grid).amax(dim=2)
     return project(_windows(features, window, grid).mean(dim=2))
 
 
-def _resampled(features: torch.Tensor, pool: str, grid: Grid) -> torch.Tensor:
-    """Halve each frame's sides as LLaVA-NeXT's `get_2dPool` does: [T, patches, D] -> [T, pooled patches, D].
+def resampled(features: torch.Tensor, pool: str, grid: Grid, stride: int = 2) -> torch.Tensor:
+    """Shrink each frame as LLaVA-NeXT's `get_2dPool` does: [T, patches, D] -> [T, pooled patches, D].
 
-    ``average`` takes 2 x 2 patches and drops an odd last line; ``bilinear`` samples at the half-pixel centres of
-    ceil(side / 2) cells, without antialiasing.
+    ``average`` takes ``stride`` x ``stride`` patches and drops the lines left over; ``bilinear`` samples at the
+    half-pixel centres of ceil(side / stride) cells, without antialiasing.
     """
     frames, _, channels = features.shape
     maps = features.view(frames, grid.rows, grid.columns, channels).permute(0, 3, 1, 2)
     if pool == "average":
-        pooled = F.avg_pool2d(maps, 2)
+        pooled = F.avg_pool2d(maps, stride)
     else:
-        pooled = F.interpolate(maps, size=pooled_shape(pool, grid), mode="bilinear")
+        pooled = F.interpolate(maps, size=pooled_shape(pool, grid, stride), mode="bilinear")
     return pooled.permute(0, 2, 3, 1).flatten(1, 2)
 
 

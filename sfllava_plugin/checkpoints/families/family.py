@@ -18,6 +18,7 @@ from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.settings import Native
 from sfllava_plugin.checkpoints.video_config import Pictures
 from sfllava_plugin.checkpoints.weights import tensors
+from sfllava_plugin.tokens.arrangement import FASTER_WEIGHT, NEWLINE_WEIGHT
 from sfllava_plugin.tokens.geometry import Geometry
 
 #: Regular expressions over the names of a checkpoint's weights, each with its replacement in vLLM's names, in order.
@@ -36,7 +37,7 @@ WEIGHT_NAMES: Mapping[str, str | None] = {
 }
 
 #: Weights beside tower, projector and language model, which token layouts may need.
-EXTRA_WEIGHTS = ("image_newline", "faster_token")
+EXTRA_WEIGHTS = (NEWLINE_WEIGHT, FASTER_WEIGHT)
 
 #: Architectures of the original format, and the language model inside each.
 LANGUAGE_MODELS = {
