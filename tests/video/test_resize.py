@@ -93,3 +93,16 @@ def test_shrink_crop_resamples_twice(side):
     np.testing.assert_array_equal(resize_frames(pictures, side, Fit("shrink_crop")), expected)
     once = resize_frames(pictures[1:2], 48, Fit("crop"))
     assert (once != resize_frames(pictures[1:2], 48, Fit("shrink_crop"))).any()
+
+
+@pytest.mark.parametrize("side", [48, 336])
+@pytest.mark.parametrize("kind", ["squash", "crop", "pad"])
+def test_every_fit_is_that_of_the_reference(kind, side):
+    rng = np.random.default_rng(side)
+    sizes = [(640, 272), (272, 640), (337, 500), (333, 332), (20, 900), (336, 336), (48, 48), (48, 90), (1, 7), (7, 1)]
+    sizes += [tuple(rng.integers(1, 700, 2).tolist()) for _ in range(20)]
+    pictures = [Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)) for width, height in sizes]
+    colour = (0.48145466, 0.4578275, 0.40821073)
+    fit = {"pad": lambda picture, side: frames.pad(picture, side, colour)}.get(kind) or getattr(frames, kind)
+    expected = np.stack([np.asarray(fit(picture, side)) for picture in pictures])
+    np.testing.assert_array_equal(resize_frames(pictures, side, Fit(kind, (122, 116, 104))), expected)

@@ -131,9 +131,9 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
 
     @cached_property
     def _replacements(self) -> MarkerReplacements:
-        timed = self.info.video_config.time_instruction
-        tokenizer = cast("PreTrainedTokenizerBase", self.info.get_tokenizer()) if timed else None
-        return MarkerReplacements(self.info.get_hf_config().image_token_index, tokenizer)
+        config = self.info.video_config
+        tokenizer = cast("PreTrainedTokenizerBase", self.info.get_tokenizer()) if config.time_instruction else None
+        return MarkerReplacements(self.info.get_hf_config().image_token_index, tokenizer, config.sampling)
 
     def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
         counts = inputs.mm_data_items.get_all_counts()

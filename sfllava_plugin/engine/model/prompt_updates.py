@@ -13,6 +13,7 @@ from vllm.multimodal.processing import PromptReplacement, PromptUpdate, PromptUp
 
 from sfllava_plugin.prompts import VIDEO_MARKER
 from sfllava_plugin.prompts.time_instruction import time_instruction
+from sfllava_plugin.video.sampling import Sampling
 
 
 class MarkerReplacements:
@@ -21,10 +22,11 @@ class MarkerReplacements:
     Args:
         marker: the id of ``<image>``; also of the placeholders.
         tokenizer: for the time instruction; None if the model has none.
+        sampling: how frames are chosen, which decides on their times.
     """
 
-    def __init__(self, marker: int, tokenizer: PreTrainedTokenizerBase | None) -> None:
-        self._marker, self._tokenizer = marker, tokenizer
+    def __init__(self, marker: int, tokenizer: PreTrainedTokenizerBase | None, sampling: Sampling) -> None:
+        self._marker, self._tokenizer, self._sampling = marker, tokenizer, sampling
 
     @cached_property
     def line_break(self) -> list[int]:
@@ -80,7 +82,8 @@ class MarkerReplacements:
         """Tokenise the time instruction of a video, with the line breaks around it."""
         if self._tokenizer is None or not metadata:
             return []
-        text = time_instruction(metadata["total_num_frames"], metadata["fps"], metadata["frames_indices"])
+        total, fps, indices = (metadata[key] for key in ("total_num_frames", "fps", "frames_indices"))
+        text = time_instruction(total, fps, indices, self._sampling)
         return self._tokenizer.encode(f"\n{text}\n", add_special_tokens=False) if text else []
 
     def _details(self, count: int, text: list[int]) -> PromptUpdateDetails:
