@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.tokens.geometry import Geometry
+from sfllava_plugin.tokens.notation import PathwayError
 
 GEOMETRY = Geometry(
     tower="clip",
@@ -71,3 +72,36 @@ def test_an_override_of_one_field_keeps_the_others(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"sfllava": PAPER.model_dump(mode="json")}))
     found = VideoConfig.read(SimpleNamespace(sfllava={"frames": 7}), tmp_path)
     assert found == PAPER.model_copy(update={"frames": 7})
+
+
+INTERLEAVED = {"pathways": "interleaved_3", "newline": "rows", "order": "time"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            INTERLEAVED | {"weights": ["image_newline"]},
+            "interleaved_3_bilinear needs the weight faster_token, and this checkpoint has none: use other pathways",
+        ),
+        (
+            INTERLEAVED | {"weights": ["faster_token"]},
+            "interleaved_3_bilinear with newline 'rows' needs the weight image_newline, and this checkpoint has none: "
+            "use newline 'none'",
+        ),
+        (INTERLEAVED | {"order": "slow_first"}, "interleaved_3_bilinear is in time order, not order 'slow_first'"),
+        (INTERLEAVED | {"pool": "before_projector"}, "interleaved_3_bilinear pools after the projector"),
+    ],
+)
+def test_what_interleaved_frames_need_is_named(changes, message):
+    with pytest.raises(PathwayError) as raised:
+        reads(**changes)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_with_a_faster_token_may_interleave():
+    assert reads(**INTERLEAVED, weights=["image_newline", "faster_token"]).extra_weights == (
+        "image_newline",
+        "faster_token",
+    )
