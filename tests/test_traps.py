@@ -78,6 +78,7 @@ TRAPS = {
     "LLaVA-Video's own slow and fast frames, which no released program runs": [
         "test_traps.py::test_interleaved_frames_are_called_a_reconstruction",
         "tokens/test_pools.py::test_interleaved_frames_equal_the_reference",
+        "engine/test_family_traps.py::test_interleaved_frames_are_those_of_the_reconstruction",
         "checkpoints/test_video_config.py::test_what_interleaved_frames_need_is_named",
     ],
     "PLLaVA without its adapters, or with another alpha": [

@@ -31,16 +31,16 @@ SCALED = {"text_config": {"rope_scaling": {"factor": 2.5, "type": "linear"}}}
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory):
-    """started(kind, **options): an engine of four frames, and the folder of its random checkpoint."""
+    """started(kind, settings, **options): an engine of four frames, and the folder of its random checkpoint."""
     from sfllava_plugin.engine.offline import Runner
 
     engines = {}
 
-    def start(kind, **options):
-        key = f"{kind} {options}"
+    def start(kind, settings=None, **options):
+        key = f"{kind} {settings} {options}"
         if key not in engines:
             folder = checkpoints.write(tmp_path_factory.mktemp(kind), kind, **options)
-            entry = Entry(name="tested", checkpoint=str(folder), frames=4)
+            entry = Entry(name="tested", checkpoint=str(folder), frames=4, **settings or {})
             directory = prepare(entry, tmp_path_factory.mktemp("prepared") / "model")
             engines[key] = Runner(str(directory), ARGUMENTS), folder
         return engines[key]
@@ -155,6 +155,19 @@ def test_the_wrong_place_of_the_pooling_is_noticed(started, bikes, monkeypatch):
     found = embedded(runner, shown)
     assert found.shape == expected.shape
     assert (found - expected).abs().max() > FAR
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_interleaved_frames_are_those_of_the_reconstruction(started, bikes, every):
+    """With the checkpoint's own `faster_token`, in its own format."""
+    changes = {"add_faster_video": True, "faster_token_stride": every}
+    settings = {"pathways": f"interleaved_{every}", "order": "time"}
+    runner, folder = started("llava-video", settings, faster_token=True, changes=changes)
+    shown = shown_of(runner, bikes)
+    for count in (1, 2, 4):
+        found, expected = embedded(runner, shown[:count]), models.native_video_features(folder, shown[:count])
+        assert found.shape == expected.shape == (runner.video_config.tokens(count), 128)
+        assert (found - expected).abs().max() < FEATURES
 
 
 def reference_answer(runner, folder, prompt: str, shown: np.ndarray):

@@ -114,7 +114,6 @@ def test_the_number_of_tokens_is_the_one_counted(frames, grid, arrangement, choi
 @given(pathway=released_pathway, frames=st.lists(st.integers(1, 16), min_size=1, max_size=2))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
-    """For every pathway and number of frames, in the model itself."""
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
