@@ -37,15 +37,15 @@ def limits() -> str:
 
 
 def models() -> str:
-    """Table of the packaged models."""
+    """Table of the packaged models; an empty cell is the checkpoint's own setting."""
     from sfllava_plugin.registry import packaged
 
     rows = []
     for entry in packaged():
         names = ", ".join(f"`{name}`" for name in (entry.name, *entry.aliases))
         checkpoint = entry.checkpoint.removeprefix(f"{ROOT}/")
-        context = entry.max_model_len
-        rows.append((names, checkpoint, entry.frames, f"`{entry.pathways}`", entry.prompts or "", context))
+        pathways = f"`{entry.pathways}`" if entry.pathways else ""
+        rows.append((names, checkpoint, entry.frames or "", pathways, entry.prompts or "", entry.max_model_len or ""))
     return _table(("name", "checkpoint", "frames", "pathways", "prompts", "context"), rows)
 
 

@@ -76,7 +76,7 @@ def models(
         print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         return
     rows = [
-        (entry.name, ", ".join(entry.aliases), entry.checkpoint, str(entry.frames), str(entry.pathways))
+        (entry.name, ", ".join(entry.aliases), entry.checkpoint, str(entry.frames or ""), str(entry.pathways or ""))
         for entry in entries
     ]
     print_table(rows, "model", "aliases", "checkpoint", "frames", "pathways")

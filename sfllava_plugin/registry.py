@@ -5,6 +5,7 @@ its limits over the defaults. This module opens no checkpoint and does not impor
 """
 
 import os
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,11 +16,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.prompts import FAMILIES
-from sfllava_plugin.tokens.layout import DEFAULT, TokenLayout, parse
+from sfllava_plugin.tokens.arrangement import Newline, Order, PoolPlace
+from sfllava_plugin.tokens.layout import TokenLayout, parse
+from sfllava_plugin.video.fit import FitKind
+from sfllava_plugin.video.sampling import Sampling
 
 #: The environment variable for the user's own file.
 USER_FILE = "SFLLAVA_REGISTRY"
 _PARTS = ("models", "limits")
+#: The pathways with which a checkpoint was trained on videos.
+NATIVE = "native"
+_LINEAR = re.compile(r"linear-([0-9]+(?:\.[0-9]+)?)")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -41,8 +48,31 @@ def _name(text: object) -> str:
     return text
 
 
+def _pathways(value: Any) -> TokenLayout | str | None:
+    return value if value is None or value == NATIVE else parse(value)
+
+
+def _written(pathways: TokenLayout | str | None) -> str | None:
+    return None if pathways is None else str(pathways)
+
+
+def checked_rope(text: Any) -> str:
+    """Return ``checkpoint`` or ``linear-FACTOR`` as it is.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text != "checkpoint" and not (isinstance(text, str) and _LINEAR.fullmatch(text) and rope_factor(text)):
+        raise ValueError(f"unknown rope {text!r}: use checkpoint or linear-FACTOR, as in linear-2")
+    return str(text)
+
+
+def _rope(text: Any) -> str | None:
+    return None if text is None else checked_rope(text)
+
+
 class Entry(BaseModel):
-    """One model: a checkpoint and its SlowFast-LLaVA settings, which registry.yaml explains."""
+    """One model: a checkpoint and its settings, which registry.yaml explains; None is the checkpoint's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -50,16 +80,28 @@ class Entry(BaseModel):
     checkpoint: str
     revision: str | None = None
     format: Literal["hf", "original"] | None = None
-    frames: int = Field(default=50, ge=1, strict=True)
+    frames: int | None = Field(default=None, ge=1, strict=True)
     pathways: Annotated[
-        TokenLayout,
-        BeforeValidator(parse),
-        PlainSerializer(str),
-    ] = DEFAULT
+        TokenLayout | Literal["native"] | None, BeforeValidator(_pathways), PlainSerializer(_written)
+    ] = None
+    newline: Newline | None = None
+    order: Order | None = None
+    pool: PoolPlace | None = None
+    sampling: Sampling | None = None
+    fit: FitKind | None = None
+    rope: Annotated[str | None, BeforeValidator(_rope)] = None
+    time_instruction: bool | None = Field(default=None, strict=True)
+    max_tiles: int | None = Field(default=None, ge=0, strict=True)
+    lora_alpha: float | None = Field(default=None, ge=0, strict=True, allow_inf_nan=False)
     prompts: Annotated[str | None, BeforeValidator(_family)] = None
-    max_model_len: int | None = Field(default=4096, ge=1, strict=True)
+    max_model_len: int | None = Field(default=None, ge=1, strict=True)
     aliases: tuple[Annotated[str, BeforeValidator(_name)], ...] = ()
     engine: dict[str, Any] = Field(default_factory=dict)
+
+
+def rope_factor(rope: str) -> float | None:
+    """Return FACTOR of ``linear-FACTOR``; None for ``checkpoint``."""
+    return float(match[1]) if (match := _LINEAR.fullmatch(rope)) else None
 
 
 class Registry:
@@ -150,7 +192,7 @@ def _read(path: Path) -> tuple[dict[str, Entry], Limits]:
     for key, node in parts["models"].value if "models" in parts else ():
         name = _name_in(path, key)
         entry = _validated(Entry, path, name, node, name=name)
-        if entry.frames > limits.frames:
+        if entry.frames and entry.frames > limits.frames:
             line, most = _line(_find(node, ("frames",))), limits.frames
             raise RegistryError(f"{path}, line {line}: {entry.name}: frames: {entry.frames}, the limit is {most}")
         for name in (entry.name, *entry.aliases):

@@ -54,11 +54,11 @@ def test_an_unknown_name_is_an_error_that_lists_the_names():
         registry.load().get("sf-lava")
 
 
-def test_an_entrys_defaults_are_the_papers_settings(user_file):
+def test_what_an_entry_leaves_out_is_the_checkpoints_own(user_file):
     user_file(entry())
-    found = registry.load().get("mine")
-    assert (found.frames, str(found.pathways), found.max_model_len) == (50, PAPER, 4096)
-    assert (found.revision, found.format, found.prompts, found.aliases, found.engine) == (None, None, None, (), {})
+    found = registry.load().get("mine").model_dump(mode="json")
+    assert {name for name, value in found.items() if value} == {"name", "checkpoint"}
+    assert {name for name, value in found.items() if value is not None} == {"name", "checkpoint", "aliases", "engine"}
 
 
 def test_every_setting_is_read(user_file):
@@ -68,6 +68,15 @@ def test_every_setting_is_read(user_file):
             "format: original",
             "frames: 20",
             "pathways: {slow: {frames: 4, pool: concat}, fast: {height: 5, width: 7}}",
+            "newline: rows",
+            "order: time",
+            "pool: before_projector",
+            "sampling: second",
+            "fit: pad",
+            "rope: linear-2.5",
+            "time_instruction: false",
+            "max_tiles: 0",
+            "lora_alpha: 6.5",
             "prompts: yi",
             "max_model_len: 8000",
             "aliases: [m, also-mine]",
@@ -83,6 +92,15 @@ def test_every_setting_is_read(user_file):
         "format": "original",
         "frames": 20,
         "pathways": "slowfast-slow_4frms_concat-fast_5x7",
+        "newline": "rows",
+        "order": "time",
+        "pool": "before_projector",
+        "sampling": "second",
+        "fit": "pad",
+        "rope": "linear-2.5",
+        "time_instruction": False,
+        "max_tiles": 0,
+        "lora_alpha": 6.5,
         "prompts": "yi",
         "max_model_len": 8000,
         "aliases": ["m", "also-mine"],
@@ -161,7 +179,26 @@ def test_a_tilde_is_the_home_folder(user_file):
         (entry("frames: 8", "name: other"), "line 5: mine: unknown key 'name': use one of checkpoint, "),
         (entry("7: 8"), "line 4: mine: unknown key '7'"),
         (entry("frames: 8", "frames: 9"), "line 5: the key 'frames' is there twice"),
-        (entry("pathways: average"), "line 4: mine: pathways: unknown pathway 'average': use slowfast-"),
+        (entry("pathways: medium"), "line 4: mine: pathways: unknown pathway 'medium': use slowfast-"),
+        (entry("pathways: Native"), "line 4: mine: pathways: unknown pathway 'Native': use slowfast-"),
+        (entry("newline: grid"), "line 4: mine: newline: .*'none', 'end', 'frames' or 'rows'"),
+        (entry("newline: true"), "line 4: mine: newline: .*'none', 'end', 'frames' or 'rows'"),
+        (entry("order: fast_first"), "line 4: mine: order: .*'slow_first' or 'time'"),
+        (entry("pool: projector"), "line 4: mine: pool: .*'after_projector' or 'before_projector'"),
+        (entry("sampling: random"), "line 4: mine: sampling: .*'middles', 'linspace', 'second' or 'segments'"),
+        (entry("fit: stretch"), "line 4: mine: fit: .*'squash', 'crop', 'pad' or 'shrink_crop'"),
+        (
+            entry("rope: linear"),
+            "line 4: mine: rope: unknown rope 'linear': use checkpoint or linear-FACTOR, as in lin",
+        ),
+        (entry("rope: linear-0"), "line 4: mine: rope: unknown rope 'linear-0': use checkpoint or linear-FACTOR"),
+        (entry("rope: linear--2"), "line 4: mine: rope: unknown rope 'linear--2'"),
+        (entry("rope: yarn-4"), "line 4: mine: rope: unknown rope 'yarn-4'"),
+        (entry("rope: 2"), "line 4: mine: rope: unknown rope 2: use checkpoint or linear-FACTOR"),
+        (entry("time_instruction: 1"), "line 4: mine: time_instruction: .*boolean"),
+        (entry("time_instruction: 'yes'"), "line 4: mine: time_instruction: .*boolean"),
+        (entry("max_tiles: -1"), "line 4: mine: max_tiles: .*greater than or equal to 0"),
+        (entry("max_tiles: 1.5"), "line 4: mine: max_tiles: .*integer"),
         (entry("pathways: slowfast-slow_1frms_foo-fast_1x1"), "line 4: mine: pathways: unknown slow pool 'foo'"),
         (entry("pathways:", "  slow: {frames: 1.5, pool: concat}", "  fast: {height: 1, width: 1}"), "not 1.5"),
         (entry("prompts: gemma"), "line 4: mine: prompts: unknown prompts 'gemma': use one of vicuna, yi, mistral"),

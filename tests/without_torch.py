@@ -11,7 +11,7 @@ from pathlib import Path
 _ABSENT = find_spec("torch") is None
 _IMPORTS = re.compile(
     r"^(import torch|from (torch|safetensors\.torch|examples\.random_checkpoint|sfllava_plugin\.tokens\.pooling)\b"
-    r"|from tests import reference)",
+    r"|from tests import reference\b|from tests\.reference_family import .*\b(anyres|checkpoints|models|pools)\b)",
     re.MULTILINE,
 )
 _TESTS_FOLDER = Path(__file__).parent

@@ -35,7 +35,7 @@ def read_statistics(folder: Path, stock: Statistics | None = None) -> Statistics
     for key, value in _STEPS.items():
         found = _agreed(folder, sections, key)
         if found is not None and not _alike(found, value):
-            raise CheckpointError(f"{folder}: the image processor's {key} is {found!r}, SlowFast-LLaVA needs {value!r}")
+            raise CheckpointError(f"{folder}: the image processor's {key} is {found!r}, and must be {value!r}")
     mean, std = (_agreed(folder, sections, key) for key in (_MEAN, _STD))
     if mean is None and std is None and stock:
         return stock

@@ -2,7 +2,8 @@
 
 A model directory holds the configuration with our architecture and the key ``sfllava``, the chat template with the
 paper's prompts, a file that names our video loader, greedy generation defaults, and links to the untouched weights and
-tokenizer. It is written under a temporary name and renamed, so preparing twice, or in two processes at once, is safe.
+tokenizer; weights with adapters among them are merged instead (adapters.py). It is written under a temporary name and
+renamed, so preparing twice, or in two processes at once, is safe.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from platformdirs import user_cache_path
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
-from sfllava_plugin.checkpoints import families, json_files, vocabulary
+from sfllava_plugin.checkpoints import adapters, families, json_files, rope, vocabulary, weights
 from sfllava_plugin.checkpoints import tokenizer as tokenizer_files
 from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.formats import Format, read_json
@@ -32,8 +33,8 @@ from sfllava_plugin.checkpoints.prepared import (
     CheckpointError,
     is_prepared,
 )
+from sfllava_plugin.checkpoints.settings import settle
 from sfllava_plugin.checkpoints.video_config import KEY, VideoConfig
-from sfllava_plugin.checkpoints.weights import weight_files
 from sfllava_plugin.registry import Entry
 
 _CACHE_VARIABLE = "SFLLAVA_CACHE"
@@ -105,13 +106,25 @@ def _write(source: _Source, out: Path) -> None:
     vocab = tokenizer.get_vocab()
     config = source.family.read_config(folder, source.format, vocab[prompts.VIDEO_MARKER])
     text = config.get_text_config()
+    settings = settle(entry, source.family.native, source.family.name)
+    text.rope_parameters = rope.scaled(text.rope_parameters, settings.rope)
     video = VideoConfig(
-        frames=entry.frames,
-        pathways=entry.pathways,
+        frames=settings.frames,
+        pathways=settings.pathways,
+        native=settings.native,
+        newline=settings.newline,
+        order=settings.order,
+        pool=settings.pool,
+        sampling=settings.sampling,
+        fit=settings.fit,
+        time_instruction=settings.time_instruction,
+        max_tiles=entry.max_tiles,
+        pictures=source.family.pictures(source.format, config),
         geometry=source.family.geometry(folder, source.format, config),
+        weights=families.extra_weights(folder),
         trained_vocab_size=vocabulary.extend(text, folder, max(vocab.values())),
     )
-    context = _context(entry, text, video)
+    context = _context(entry.name, settings.max_model_len, text, video)
     family = entry.prompts or source.family.prompts(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -124,8 +137,10 @@ def _write(source: _Source, out: Path) -> None:
     json_files.write(out / "generation_config.json", _generation(folder, text, tokenizer))
     json_files.write(out / "video_preprocessor_config.json", {"video_processor_type": VIDEO_PROCESSOR})
     (out / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-    for path in weight_files(folder):
-        (out / path.name).symlink_to(path.absolute())
+    if settings.lora_alpha is None:
+        weights.link(folder, out)
+    elif not adapters.merge(folder, out, settings.lora_alpha) and entry.lora_alpha is not None:
+        raise CheckpointError(f"{entry.name}: lora_alpha weighs adapters, and {folder} has none: leave it out")
     json_files.link_others(folder, out)
     # Last: with it the folder counts as complete.
     json_files.write(
@@ -141,15 +156,15 @@ def _write(source: _Source, out: Path) -> None:
     )
 
 
-def _context(entry: Entry, text: PreTrainedConfig, video: VideoConfig) -> int:
+def _context(name: str, asked: int | None, text: PreTrainedConfig, video: VideoConfig) -> int:
     """Return the context length; refuse frames and pathways that leave no room for a question."""
-    trained: int = text.max_position_embeddings
-    context = min(entry.max_model_len or trained, trained)
-    video.pathways.check(video.geometry)
+    trained = rope.positions(text)
+    context = min(asked or trained, trained)
+    video.check()
     tokens = video.tokens(video.frames)
     if tokens >= context:
         raise CheckpointError(
-            f"{entry.name}: {entry.frames} frames through {entry.pathways} take {tokens} tokens, and the context is "
+            f"{name}: {video.frames} frames through {video.pathways} take {tokens} tokens, and the context is "
             f"{context}: use fewer frames or a coarser pathway"
         )
     return context

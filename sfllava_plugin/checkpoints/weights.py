@@ -29,6 +29,12 @@ def weight_files(folder: Path) -> list[Path]:
     return files + sorted(folder.glob("*.safetensors.index.json"))
 
 
+def link(folder: Path, out: Path) -> None:
+    """Link the weights and their index into ``out``."""
+    for path in weight_files(folder):
+        (out / path.name).symlink_to(path.absolute())
+
+
 def tensors(folder: Path) -> Iterator[tuple[str, TensorSlice]]:
     """Yield the name and the slice of every tensor."""
     for path in weight_files(folder):

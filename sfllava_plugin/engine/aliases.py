@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.prepared import engine_defaults, is_prepared
-from sfllava_plugin.engine import explicit
+from sfllava_plugin.engine import explicit, rope_override
 from sfllava_plugin.engine.explicit import Function
 from sfllava_plugin.engine.serving import connector
 
@@ -75,6 +75,7 @@ def resolve(arguments: "EngineArgs") -> None:
     if is_prepared(arguments.model):
         connector.enable(arguments, registry.load().limits.pixels)
         _apply_defaults(arguments, engine_defaults(arguments.model))
+        rope_override.apply(arguments)
 
 
 def _entry(model: str) -> "registry.Entry | None":

@@ -30,7 +30,8 @@ class SlowFastLlava(lmms):
     Args:
         pretrained: an alias, a model directory, a checkpoint folder or a hub repository.
         frames: frames sampled from each video; the model's own by default.
-        pathways: in the released notation; the model's own by default.
+        pathways, newline, order, pool, sampling, fit, rope, time_instruction, max_tiles: as in registry.yaml; the
+            model's own by default.
         prompt: ``paper`` puts question and options into the paper's prompt wrapper, ``task`` sends the task's own text
             in the model's own conversation format.
         max_new_tokens: the longest answer; by default the task's, at most `requests.MAX_NEW_TOKENS`.
@@ -49,6 +50,14 @@ class SlowFastLlava(lmms):
         pretrained: str = "sf-llava",
         frames: int | None = None,
         pathways: str | None = None,
+        newline: str | None = None,
+        order: str | None = None,
+        pool: str | None = None,
+        sampling: str | None = None,
+        fit: str | None = None,
+        rope: str | None = None,
+        time_instruction: bool | None = None,
+        max_tiles: int | None = None,
         prompt: str = "paper",
         max_new_tokens: int | None = None,
         data_parallel_size: int | None = None,
@@ -71,9 +80,20 @@ class SlowFastLlava(lmms):
                 f"data_parallel_size={data_parallel_size}, but {world_size} processes were started: use "
                 f"accelerate launch --num_processes {data_parallel_size} -m lmms_eval ..."
             )
+        settings = {
+            "pathways": pathways,
+            "newline": newline,
+            "order": order,
+            "pool": pool,
+            "sampling": sampling,
+            "fit": fit,
+            "rope": rope,
+            "time_instruction": time_instruction,
+            "max_tiles": max_tiles,
+        }
         self._translation = Translation(prompt, max_new_tokens)
         try:
-            arguments = engine_arguments(engine, frames, pathways)
+            arguments = engine_arguments(engine, frames, settings)
             runner = start(pretrained, arguments, world_size)
         except (ValueError, OSError) as error:
             exit_status.stop(error, _CANNOT_START)

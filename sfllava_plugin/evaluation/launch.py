@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sfllava_plugin.engine.offline import devices_of
+from sfllava_plugin.registry import NATIVE
 from sfllava_plugin.tokens.layout import parse
 
 if TYPE_CHECKING:
     from sfllava_plugin.engine.offline import Runner
 
 
-def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | None) -> dict[str, Any]:
-    """Merge ``frames`` and ``pathways`` into vLLM's engine arguments.
+def engine_arguments(given: dict[str, Any], frames: int | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Merge ``frames`` and a model's other settings into vLLM's engine arguments.
+
+    Args:
+        settings: keys of an entry in registry.yaml; None leaves one out.
 
     Raises:
         ValueError: a value that is not JSON, or an unknown notation.
@@ -24,10 +28,12 @@ def engine_arguments(given: dict[str, Any], frames: int | None, pathways: str | 
     if frames is not None:
         media = arguments.get("media_io_kwargs", {})
         arguments["media_io_kwargs"] = media | {"video": media.get("video", {}) | {"num_frames": frames}}
-    if pathways is not None:
-        chosen = str(parse(pathways))
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    if chosen.get("pathways", NATIVE) != NATIVE:
+        chosen["pathways"] = str(parse(chosen["pathways"]))
+    if chosen:
         overrides = arguments.get("hf_overrides", {})
-        arguments["hf_overrides"] = overrides | {"sfllava": overrides.get("sfllava", {}) | {"pathways": chosen}}
+        arguments["hf_overrides"] = overrides | {"sfllava": overrides.get("sfllava", {}) | chosen}
     return arguments
 
 

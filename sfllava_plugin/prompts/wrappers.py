@@ -1,7 +1,8 @@
-"""The paper's prompts: wrappers around a question, for each family of language models.
+"""Wrappers around a question, for each family of language models: the paper's, PLLaVA's, and those of other models.
 
-They are part of the method: without them EgoSchema drops by three to four points (arXiv 2407.15841, appendix). The
-paper calls them prompt frames.
+The paper's are part of the method: without them EgoSchema drops by three to four points (arXiv 2407.15841, appendix).
+It calls them prompt frames. They descend from PLLaVA's. Other models trained on videos get the conversation they were
+trained with, and no wrapper.
 """
 
 from dataclasses import dataclass
@@ -60,6 +61,52 @@ _GENERIC = Family(
     multiple_choice=Wrapper(f"{_INPUT}\nQuestion: ", _BEST_ANSWER, system=_EXPERT, after_question=_BEST),
 )
 
+#: After the options, in the training data of LLaVA-1.5 and all that followed.
+_LETTER = "\nAnswer with the option's letter from the given choices directly."
+
+
+def _trained(system: str, template: str) -> Family:
+    """A conversation of LLaVA-NeXT's conversation.py, as its video models were trained."""
+    return Family(
+        open_ended=Wrapper("", "", system=system),
+        multiple_choice=Wrapper("", "", system=system, after_question=_LETTER),
+        template=template,
+        conversation=system,
+    )
+
+
+_CURIOUS = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+
+#: The wording of PLLaVA's evaluation: open-ended questions, and MVBench's sentence before choices (arXiv 2311.17005).
+_CONCISELY = (
+    f"{_INPUT} Answer the question concisely first and followed by significant events, characters, or objects that "
+    "appear throughout the frames. Question: "
+)
+_WATCH = (
+    "Carefully watch the video and pay attention to the cause and sequence of events, the detail and movement of "
+    "objects, and the action and pose of persons. Based on your observations, select the best option that accurately "
+    "addresses the question.\n"
+)
+
+
+def _pllava(template: str, system: str = "", turn: str = "") -> Family:
+    """PLLaVA's conversation, whose spaces and line breaks are its program's.
+
+    Args:
+        system: of open-ended questions.
+        turn: the beginning of the second user turn which choices get, after one with the video alone.
+    """
+    return Family(
+        open_ended=Wrapper(f" {_CONCISELY}", f"\n{_OPEN_ENDED_ANSWER}", system=system, after_question=" \n"),
+        multiple_choice=Wrapper(f"{turn}Question: ", "Best option:(", system=_WATCH, after_question=f" {_BEST}"),
+        template=template,
+        conversation=system,
+    )
+
+
 FAMILIES = {
     "vicuna": Family(
         open_ended=Wrapper(_OPEN_ENDED, f"\n{_OPEN_ENDED_ANSWER}", after_question=" \n"),
@@ -70,10 +117,7 @@ FAMILIES = {
             after_question=f"{_BEST} \n",
         ),
         template="vicuna.jinja",
-        conversation=(
-            "A chat between a curious human and an artificial intelligence assistant. "
-            "The assistant gives helpful, detailed, and polite answers to the human's questions."
-        ),
+        conversation=_CURIOUS,
     ),
     "yi": Family(
         open_ended=Wrapper(
@@ -96,4 +140,10 @@ FAMILIES = {
     "mistral": _GENERIC,
     "llama3": _GENERIC,
     "qwen": _GENERIC,
+    "vicuna_v1": _trained(_CURIOUS, "vicuna.jinja"),
+    "chatml": _trained("Answer the questions.", "yi.jinja"),
+    "qwen_1_5": _trained("You are a helpful assistant.", "yi.jinja"),
+    "pllava": _pllava("pllava.jinja", turn=" USER: "),
+    # Here the program's prompt for choices is no well-formed conversation; this one has the same words in one turn.
+    "pllava_chatml": _pllava("yi.jinja", system="Answer the question."),
 }

@@ -54,7 +54,7 @@ class Geometry(Grid):
         class_token: whether the tower puts a class token before the patches; it is dropped.
     """
 
-    tower: Literal["clip"]
+    tower: Literal["clip", "siglip"]
     image_size: Size
     mean: Colours
     std: Colours

@@ -4,10 +4,13 @@ A layout is data with a notation, ``slowfast-slow_10frms_spatial_1d_max_pool-fas
 follows from the layout, the number of frames and the tower's grid, so the prompt is complete before the tower runs.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from sfllava_plugin.tokens.arrangement import Arrangement
+from sfllava_plugin.tokens.base import TokenLayout
 from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.interleaved import Interleaved
 from sfllava_plugin.tokens.notation import PathwayError
 from sfllava_plugin.tokens.single import Single
 from sfllava_plugin.tokens.slowfast import Fast, Slow, SlowFast
@@ -15,12 +18,14 @@ from sfllava_plugin.tokens.slowfast import Fast, Slow, SlowFast
 if TYPE_CHECKING:
     import torch
 
-    from sfllava_plugin.tokens.pooling import Pictures, Projection
+    from sfllava_plugin.tokens.pooling import Projection
 
 __all__ = [
     "DEFAULT",
     "LAYOUTS",
+    "Arrangement",
     "Fast",
+    "Interleaved",
     "Single",
     "Slow",
     "SlowFast",
@@ -30,69 +35,8 @@ __all__ = [
     "video_tokens",
 ]
 
-
-@runtime_checkable
-class TokenLayout(Protocol):
-    """A way from frames to tokens; ``str(layout)`` is its notation.
-
-    Attributes:
-        FORMS: its notation in words, for error messages.
-        extra_weights: the checkpoint's weights it needs besides tower and projector, by name.
-    """
-
-    FORMS: ClassVar[tuple[str, ...]]
-    extra_weights: ClassVar[tuple[str, ...]]
-
-    @classmethod
-    def from_notation(cls, text: str) -> "TokenLayout | None":
-        """Read the notation, or return None if it is another layout's.
-
-        Raises:
-            PathwayError: it is this layout's, with a value that does not exist.
-        """
-
-    def check(self, grid: Grid) -> None:
-        """Refuse a tower that this layout is not defined for.
-
-        Raises:
-            PathwayError: naming the layout and the tower's grid.
-        """
-
-    def count(self, frames: int, grid: Grid) -> int:
-        """Count the tokens of a video of ``frames`` frames."""
-
-    def slow_frames(self, frames: int) -> list[int]:
-        """List the positions of frames kept in detail beside a coarser pathway."""
-
-    def compose(self, frames: "Pictures") -> "Pictures":
-        """Compose the pictures the tower sees: uint8 [T, S, S, 3] -> uint8 [N, S, S, 3]."""
-
-    def tokens(
-        self,
-        chunks: "Iterable[torch.Tensor]",
-        frames: int,
-        grid: Grid,
-        project: "Projection",
-        extra: "Mapping[str, torch.Tensor]",
-    ) -> "torch.Tensor":
-        """Pool the features of a video's pictures into its tokens.
-
-        Args:
-            chunks: features of a few pictures each, in order: [C, patches, D], patches in row-major order. A chunk is
-                let go once it is pooled.
-            frames: frames of the video.
-            grid: the tower's.
-            project: an affine map [..., D] -> [..., E]. It commutes with every average, so layouts apply it after
-                averages and before maxima: the same tokens for less work.
-            extra: the weights named in `extra_weights`.
-
-        Returns:
-            [count(frames, grid), E].
-        """
-
-
 #: Every kind of layout, in the order in which notations are tried.
-LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single)
+LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single, Interleaved)
 
 #: The paper's.
 DEFAULT: TokenLayout = SlowFast(Slow(10, "spatial_1d_max_pool"), Fast(4, 4))
@@ -108,7 +52,7 @@ def parse(value: "str | dict[str, Any] | TokenLayout") -> TokenLayout:
     """Read a layout from its notation or from a mapping.
 
     Args:
-        value: a notation of the released program, or
+        value: a notation, or
             ``{"slow": {"frames": 10, "pool": "spatial_1d_max_pool"}, "fast": {"height": 4, "width": 4}}``.
 
     Raises:
@@ -147,8 +91,10 @@ def video_tokens(
         [tokens, E].
 
     Raises:
-        PathwayError: the layout does not exist, or does not fit the grid.
+        PathwayError: the layout does not exist, does not fit the grid, or needs a weight that is not in ``extra``.
     """
     layout, grid = parse(pathways), grid or Grid.square(features.shape[1])
     layout.check(grid)
+    if missing := set(layout.extra_weights) - set(extra or {}):
+        raise PathwayError(f"{layout} needs the weight {min(missing)} in extra")
     return layout.tokens([features], len(features), grid, project or (lambda tokens: tokens), extra or {})

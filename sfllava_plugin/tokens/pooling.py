@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.notation import STRIDED_POOLS, pooled_shape
 
 #: Pictures as numpy or torch holds them: uint8 [N, S, S, 3].
 Pictures = TypeVar("Pictures")
@@ -22,10 +23,27 @@ def pool_patches(features: torch.Tensor, pool: str, grid: Grid, project: Project
     """Pool each frame by one of `notation.POOLS`: [T, patches, D] -> [T, pooled patches, E]."""
     if pool == "concat":
         return project(features)
+    if pool in STRIDED_POOLS:
+        return project(resampled(features, pool, grid))
     window = "1d" if "_1d_" in pool else "2d"
     if pool.endswith("max_pool"):
         return _windows(project(features), window, grid).amax(dim=2)
     return project(_windows(features, window, grid).mean(dim=2))
+
+
+def resampled(features: torch.Tensor, pool: str, grid: Grid, stride: int = 2) -> torch.Tensor:
+    """Shrink each frame as LLaVA-NeXT's `get_2dPool` does: [T, patches, D] -> [T, pooled patches, D].
+
+    ``average`` takes ``stride`` x ``stride`` patches and drops the lines left over; ``bilinear`` samples at the
+    half-pixel centres of ceil(side / stride) cells, without antialiasing.
+    """
+    frames, _, channels = features.shape
+    maps = features.view(frames, grid.rows, grid.columns, channels).permute(0, 3, 1, 2)
+    if pool == "average":
+        pooled = F.avg_pool2d(maps, stride)
+    else:
+        pooled = F.interpolate(maps, size=pooled_shape(pool, grid, stride), mode="bilinear")
+    return pooled.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def average_cells(features: torch.Tensor, grid: Grid, height: int, width: int) -> torch.Tensor:
@@ -43,7 +61,7 @@ def average_cells(features: torch.Tensor, grid: Grid, height: int, width: int) -
 def average_over_time(
     chunks: Iterable[torch.Tensor], frames: int, grid: Grid, time: int, height: int | None, width: int | None
 ) -> torch.Tensor:
-    """Average over time, rows and columns: chunks [C, patches, D] -> [time * height * width, D].
+    """Average over time, rows and columns: chunks [C, patches, D] -> [time, height * width, D].
 
     Sums are taken in float32. Without a height or width, the tower's rows or columns stay.
     """
@@ -58,7 +76,7 @@ def average_over_time(
         first += len(chunk)
     if total is None:
         raise ValueError("a video has at least one frame")
-    return total.flatten(0, 1).to(dtype)
+    return total.to(dtype)
 
 
 def _time_weights(frames: int, cells: int) -> torch.Tensor:

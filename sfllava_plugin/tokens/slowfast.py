@@ -4,17 +4,19 @@ The slow pathway keeps a few frames with most of their patches, the fast pathway
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sfllava_plugin.tokens.arrangement import Part
+from sfllava_plugin.tokens.base import TokenLayout
 from sfllava_plugin.tokens.geometry import Grid
-from sfllava_plugin.tokens.notation import POOLS, PathwayError, check_pool, is_count, pooled_patches
+from sfllava_plugin.tokens.notation import POOLS, PathwayError, check_pool, is_count, pooled_shape
 
 if TYPE_CHECKING:
     import torch
 
-    from sfllava_plugin.tokens.pooling import Pictures, Projection
+    from sfllava_plugin.tokens.pooling import Projection
 
 _NOTATION = re.compile(r"slowfast-slow_([0-9]{1,6})frms_(\w+)-fast_([0-9]{1,6})x([0-9]{1,6})")
 
@@ -47,14 +49,13 @@ class Fast:
 
 
 @dataclass(frozen=True)
-class SlowFast:
-    """Both pathways: slow tokens first, fast tokens after them, nothing between (paper, section 3.2)."""
+class SlowFast(TokenLayout):
+    """Both pathways; in the paper slow tokens first, fast tokens after them, nothing between (section 3.2)."""
 
     slow: Slow
     fast: Fast
 
     FORMS: ClassVar[tuple[str, ...]] = ("slowfast-slow_NUMBERfrms_POOL-fast_HEIGHTxWIDTH",)
-    extra_weights: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_notation(cls, text: str) -> "SlowFast | None":
@@ -87,9 +88,11 @@ class SlowFast:
         if self.fast.height > grid.rows or self.fast.width > grid.columns:
             raise PathwayError(f"{self}: the fast grid is finer than the tower's {grid}")
 
-    def count(self, frames: int, grid: Grid) -> int:
-        slow_tokens = self.slow.frames * pooled_patches(self.slow.pool, grid)
-        return slow_tokens + frames * self.fast.height * self.fast.width
+    def parts(self, frames: int, grid: Grid) -> list[Part]:
+        return [
+            Part(tuple(self.slow_frames(frames)), *pooled_shape(self.slow.pool, grid)),
+            Part(tuple(range(frames)), self.fast.height, self.fast.width),
+        ]
 
     def slow_frames(self, frames: int) -> list[int]:
         """List the positions of the slow frames among ``frames`` frames; a short video repeats some.
@@ -100,18 +103,10 @@ class SlowFast:
 
         return torch.linspace(0, frames, self.slow.frames + 1).long()[:-1].tolist()
 
-    def compose(self, frames: "Pictures") -> "Pictures":
-        return frames
-
-    def tokens(
-        self,
-        chunks: "Iterable[torch.Tensor]",
-        frames: int,
-        grid: Grid,
-        project: "Projection",
-        extra: "Mapping[str, torch.Tensor]",
-    ) -> "torch.Tensor":
-        """Make slow tokens, then fast tokens; both are projected at the end, in one product each."""
+    def pooled(
+        self, chunks: "Iterable[torch.Tensor]", frames: int, grid: Grid, project: "Projection"
+    ) -> "Sequence[torch.Tensor]":
+        """Pool the slow frames and all frames; both are projected at the end, in one product each."""
         import torch
 
         from sfllava_plugin.tokens.pooling import average_cells, pool_patches
@@ -122,8 +117,7 @@ class SlowFast:
         slow, fast, first = [], [], 0
         for chunk in chunks:
             slow.append(chunk[[position - first for position in distinct if first <= position < first + len(chunk)]])
-            fast.append(average_cells(chunk, grid, self.fast.height, self.fast.width).flatten(0, 1))
+            fast.append(average_cells(chunk, grid, self.fast.height, self.fast.width))
             first += len(chunk)
         pooled = pool_patches(torch.cat(slow), self.slow.pool, grid, project)
-        in_order = pooled[[distinct.index(position) for position in positions]].flatten(0, 1)
-        return torch.cat([in_order, project(torch.cat(fast))])
+        return [pooled[[distinct.index(position) for position in positions]], project(torch.cat(fast))]

@@ -10,6 +10,7 @@ A malformed file may kill this process or take it over: isolated.py is for untru
 import os
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from PIL import Image
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecodeError, Miscount, VideoError, printable
 from sfllava_plugin.video.filetype import looks_like_video
+from sfllava_plugin.video.fit import SQUASH, Fit
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.readers.decord_reader import DecordReader
 from sfllava_plugin.video.readers.pyav_reader import PyAVReader
 from sfllava_plugin.video.readers.reader import Reader
 from sfllava_plugin.video.resize import FrameOrOpener, resize_all
-from sfllava_plugin.video.sampling import sample_indices
+from sfllava_plugin.video.sampling import Sampling, sample_indices
 
 # Bytes read to recognise the file type.
 _HEAD_BYTES = 1024
@@ -35,11 +37,27 @@ _IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".ti
 _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """The frames asked for, and the name of the video in error messages."""
+
+    num_frames: int
+    image_size: int
+    sampling: Sampling
+    fit: Fit
+    name: str
+
+    def indices(self, total_frames: int, fps: float) -> list[int]:
+        return sample_indices(total_frames, self.num_frames, self.sampling, fps)
+
+
 def decode(
     source: str | os.PathLike[str],
     *,
     num_frames: int,
     image_size: int,
+    sampling: Sampling = "middles",
+    fit: Fit = SQUASH,
     limits: Limits = DEFAULTS,
     name: str | None = None,
 ) -> Video:
@@ -50,8 +68,10 @@ def decode(
     Args:
         source: path of a video file, or of a folder of images. These are sorted by name, one frame each; other files
             are skipped.
-        num_frames: frames wanted, 1 to `limits.frames`. A shorter video yields fewer.
+        num_frames: frames wanted, 1 to `limits.frames`. A shorter video may yield fewer.
         image_size: S, the side of the frames in pixels.
+        sampling: the choice of frames (sampling.py).
+        fit: how frames become squares (resize.py).
         limits: checked before anything is decoded.
         name: the name used in error messages; by default the path.
 
@@ -65,11 +85,12 @@ def decode(
     name = name or printable(path)
     if not 1 <= num_frames <= limits.frames:
         raise VideoError(f"{name}: {num_frames} frames wanted; ask for 1 to {limits.frames}")
+    wanted = _Wanted(num_frames, image_size, sampling, fit, name)
     if os.path.isdir(path):
-        return _read_folder(path, name, num_frames, image_size, limits)
+        return _read_folder(path, wanted, limits)
     _check_file(path, name, limits)
     # Absolute, so that FFmpeg takes no file name for a URL.
-    return _read_file(os.path.abspath(path), name, num_frames, image_size, limits)
+    return _read_file(os.path.abspath(path), wanted, limits)
 
 
 def _check_file(path: str, name: str, limits: Limits) -> None:
@@ -119,7 +140,8 @@ def _check_duration(reader: PyAVReader, name: str, limits: Limits) -> None:
         raise VideoError(f"{name} lasts {seconds:.0f} seconds, {limit}; give a shorter part of it")
 
 
-def _read_file(path: str, name: str, num_frames: int, image_size: int, limits: Limits) -> Video:
+def _read_file(path: str, wanted: _Wanted, limits: Limits) -> Video:
+    name = wanted.name
     try:
         # PyAV opens the file even if decord decodes it. That takes milliseconds, and decord reports no frame size
         # before it decodes.
@@ -127,9 +149,9 @@ def _read_file(path: str, name: str, num_frames: int, image_size: int, limits: L
         _check_pixels(pyav.width, pyav.height, name, limits)
         _check_duration(pyav, name, limits)
         try:
-            return _sample(DecordReader(path, pyav), name, num_frames, image_size)
+            return _sample(DecordReader(path, pyav), wanted)
         except DecodeError:
-            return _sample(pyav, name, num_frames, image_size)
+            return _sample(pyav, wanted)
     except DecodeError:
         raise VideoError(
             f"{name}: no video frame can be decoded; check that the file is complete, or "
@@ -137,31 +159,32 @@ def _read_file(path: str, name: str, num_frames: int, image_size: int, limits: L
         ) from None
 
 
-def _sample(reader: Reader, name: str, num_frames: int, image_size: int) -> Video:
+def _sample(reader: Reader, wanted: _Wanted) -> Video:
     while reader.count > 0:
-        indices = sample_indices(reader.count, num_frames)
+        indices = wanted.indices(reader.count, reader.fps)
         try:
-            frames = _assemble(reader.frames, indices, image_size, name)
+            frames = _assemble(reader.frames, indices, wanted)
         except Miscount:  # a few times at most: each one settles an assumption
             continue
         return Video(frames, tuple(indices), reader.count, reader.fps, reader.name)
     raise DecodeError("no frame")
 
 
-def _read_folder(path: str, name: str, num_frames: int, image_size: int, limits: Limits) -> Video:
+def _read_folder(path: str, wanted: _Wanted, limits: Limits) -> Video:
+    name = wanted.name
     try:
         files = sorted(entry for entry in os.listdir(path) if _is_image_name(entry))
     except OSError as error:
         raise VideoError(f"{name} cannot be opened: {error.strerror}; check its permissions") from None
     if not files:
         raise VideoError(f"{name} is a folder without images; give a video, or a folder of frames")
-    indices = sample_indices(len(files), num_frames)
+    indices = wanted.indices(len(files), 0.0)
 
-    def open_files(wanted: list[int]) -> list[Callable[[], Image.Image]]:
+    def open_files(numbers: list[int]) -> list[Callable[[], Image.Image]]:
         # The resize threads call these.
-        return [partial(_open_image, Path(path, files[index]), limits) for index in wanted]
+        return [partial(_open_image, Path(path, files[index]), limits) for index in numbers]
 
-    frames = _assemble(open_files, indices, image_size, name)
+    frames = _assemble(open_files, indices, wanted)
     return Video(frames, tuple(indices), len(files), 0.0, "images")
 
 
@@ -170,12 +193,12 @@ def _is_image_name(name: str) -> bool:
 
 
 def _assemble(
-    read: Callable[[list[int]], Iterable[FrameOrOpener]], indices: list[int], image_size: int, name: str
+    read: Callable[[list[int]], Iterable[FrameOrOpener]], indices: list[int], wanted: _Wanted
 ) -> NDArray[np.uint8]:
     """Return the frames numbered `indices`, reading and resizing repeated ones once."""
-    wanted, places = np.unique(indices, return_inverse=True)
-    frames = resize_all(read(wanted.tolist()), len(wanted), image_size, name)
-    return frames if len(wanted) == len(indices) else frames[places]
+    distinct, places = np.unique(indices, return_inverse=True)
+    frames = resize_all(read(distinct.tolist()), len(distinct), wanted.image_size, wanted.name, wanted.fit)
+    return frames if len(distinct) == len(indices) else frames[places]
 
 
 def _open_image(path: Path, limits: Limits) -> Image.Image:

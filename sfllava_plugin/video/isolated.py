@@ -12,14 +12,17 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
 from typing import IO, NamedTuple
 
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video.errors import DecoderUnavailable, VideoError, printable
+from sfllava_plugin.video.fit import SQUASH, Fit
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolation.pool import Pool
 from sfllava_plugin.video.isolation.worker import Request
 from sfllava_plugin.video.isolation.worker_process import WorkerProcess
+from sfllava_plugin.video.sampling import Sampling
 
 __all__ = ["read_video", "sandbox_gaps", "stop"]
 
@@ -29,6 +32,8 @@ def read_video(
     *,
     num_frames: int,
     image_size: int,
+    sampling: Sampling = "middles",
+    fit: Fit = SQUASH,
     limits: Limits = DEFAULTS,
     fail_when_busy: bool = False,
 ) -> Video:
@@ -38,7 +43,7 @@ def read_video(
 
     Args:
         source: path of a video file or of a folder of images, or the bytes of a video file.
-        num_frames, image_size: as in `video.decode.decode`.
+        num_frames, image_size, sampling, fit: as in `video.decode.decode`.
         limits: as in `video.decode.decode`; those on time and memory apply too.
         fail_when_busy: for servers. Wait no longer than `wait_seconds`, and treat the video as slow after
             `quick_seconds` (isolation/pool.py).
@@ -61,7 +66,13 @@ def read_video(
         name, opened = printable(path), nullcontext(_Place(os.path.abspath(path), None))
     with opened as place:
         request = Request(
-            path=place.path, name=name, num_frames=num_frames, image_size=image_size, limits=limits.model_dump()
+            path=place.path,
+            name=name,
+            num_frames=num_frames,
+            image_size=image_size,
+            sampling=sampling,
+            fit=asdict(fit),
+            limits=limits.model_dump(),
         )
         return _pool.decode(request, place.descriptor, limits, fail_when_busy=fail_when_busy)
 

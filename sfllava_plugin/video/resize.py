@@ -1,4 +1,4 @@
-"""Resize frames to squares, as the evaluation of SlowFast-LLaVA does."""
+"""Make frames square: squash them as SlowFast-LLaVA does, or crop or pad them as other checkpoints need."""
 
 import os
 from collections import deque
@@ -11,24 +11,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.fit import SQUASH, Fit
 
 # Decoded frames queued for resizing: bounds the memory that 4K video takes.
 _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
+#: The longer side of a frame that PLLaVA has shrunk, unless the shorter side would be too short.
+_SHRUNK = 640
 
 Frame: TypeAlias = Image.Image | NDArray[np.uint8]
 FrameOrOpener: TypeAlias = Frame | Callable[[], Image.Image]
 
 
-def resize_frames(frames: NDArray[np.uint8] | Sequence[Frame], image_size: int) -> NDArray[np.uint8]:
-    """Resize frames to RGB squares with PIL's bicubic filter.
-
-    The aspect ratio is ignored.
+def resize_frames(frames: NDArray[np.uint8] | Sequence[Frame], image_size: int, fit: Fit = SQUASH) -> NDArray[np.uint8]:
+    """Make frames RGB squares.
 
     Args:
         frames: uint8 [T, H, W, 3], or a sequence of PIL images and uint8 arrays [H, W, 3], [H, W, 4] (alpha is
             dropped) or [H, W], of any size. They are converted to RGB before the resize.
         image_size: S, the side of the frames in pixels.
+        fit: how other shapes become squares.
 
     Returns:
         uint8 [T, S, S, 3]. Frames that are S x S already are unchanged, and an array of this kind is not copied.
@@ -41,10 +43,12 @@ def resize_frames(frames: NDArray[np.uint8] | Sequence[Frame], image_size: int) 
     for frame in frames:
         if isinstance(frame, Image.Image):
             frame.load()  # now: two threads must not load the same image
-    return resize_all(frames, len(frames), image_size, "the frames")
+    return resize_all(frames, len(frames), image_size, "the frames", fit)
 
 
-def resize_all(frames: Iterable[FrameOrOpener], count: int, image_size: int, name: str) -> NDArray[np.uint8]:
+def resize_all(
+    frames: Iterable[FrameOrOpener], count: int, image_size: int, name: str, fit: Fit = SQUASH
+) -> NDArray[np.uint8]:
     """Resize frames in threads while the next ones are read.
 
     PIL releases the GIL.
@@ -52,6 +56,7 @@ def resize_all(frames: Iterable[FrameOrOpener], count: int, image_size: int, nam
     Args:
         frames: `count` frames, or functions that open one and are called in the threads.
         name: the name used in error messages.
+        fit: how other shapes become squares.
 
     Raises:
         VideoError: as `resize_frames`. Errors of the functions pass through.
@@ -64,7 +69,7 @@ def resize_all(frames: Iterable[FrameOrOpener], count: int, image_size: int, nam
     with ThreadPoolExecutor(_RESIZE_THREADS) as pool:
         for position, frame in enumerate(frames):
             size = getattr(frame, "nbytes", 0)
-            queued.append((pool.submit(_resize_into, resized[position], frame), size))
+            queued.append((pool.submit(_resize_into, resized[position], frame, fit), size))
             held += size
             while held > _BYTES_QUEUED:
                 oldest, size = queued.popleft()
@@ -87,15 +92,61 @@ def _is_resized(frames: object, image_size: int) -> TypeGuard[NDArray[np.uint8]]
     )
 
 
-def _resize_into(slot: NDArray[np.uint8], frame: FrameOrOpener) -> None:
-    image = frame() if callable(frame) else _to_rgb(frame)
+def _resize_into(slot: NDArray[np.uint8], frame: FrameOrOpener, fit: Fit) -> None:
+    image = frame() if callable(frame) else to_rgb(frame)
     side = slot.shape[0]
     if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
+        image = _FITS[fit.kind](image, side, fit)
     slot[...] = np.asarray(image)
 
 
-def _to_rgb(frame: Frame) -> Image.Image:
+def _squash(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    return image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """Resize the shorter side and cut out the centre; roundings as in transformers' image_transforms.py."""
+    shorter = min(image.size)
+    width, height = (side if length == shorter else int(side * length / shorter) for length in image.size)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - side) // 2, (height - side) // 2
+    return resized.crop((left, top, left + side, top + side))
+
+
+def _shrink_crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """Shrink the longer side to 640 pixels, but the shorter one to no less than ``side``; then crop.
+
+    The arithmetic is that of PLLaVA's processing_pllava.py (`resize_crop_longshort`), whose two roundings cut the last
+    line off some frames.
+    """
+    shorter, longer = sorted(image.size)
+    ratio = longer / shorter
+    short = max(side, min(shorter, int(min(_SHRUNK, longer) / ratio)))
+    size = short, int(short * longer / shorter)
+    kept = short, int(short * ratio)
+    if image.height <= image.width:
+        size, kept = size[::-1], kept[::-1]
+    shrunk = image.resize(size, Image.Resampling.BICUBIC)
+    return _crop(shrunk.crop((0, 0, *kept)), side, fit)
+
+
+def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
+    """Put the image in the centre of a square, and squash that."""
+    longer = max(image.size)
+    square = Image.new("RGB", (longer, longer), fit.fill)
+    square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
+    return _squash(square, side, fit)
+
+
+_FITS = {"squash": _squash, "crop": _crop, "pad": _pad, "shrink_crop": _shrink_crop}
+
+
+def to_rgb(frame: Frame) -> Image.Image:
+    """Return a frame as an RGB picture.
+
+    Raises:
+        VideoError: it is not a uint8 image.
+    """
     if not isinstance(frame, Image.Image):
         frame = np.asarray(frame)
         is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))

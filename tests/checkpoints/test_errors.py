@@ -59,18 +59,18 @@ def config(**changes):
     [
         (
             {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
-            r"not a LLaVA-NeXT checkpoint: config\.json says LlamaForCausalLM \(model_type 'llama'\)",
+            r"not a checkpoint of the LLaVA family: config\.json says LlamaForCausalLM \(model_type 'llama'\)",
         ),
-        ({"architectures": None, "model_type": "llava"}, "not a LLaVA-NeXT checkpoint: .* no architecture"),
+        ({"architectures": None, "model_type": "llava"}, "not a checkpoint of the LLaVA family: .* no architecture"),
         (
             {"vision_config": {"model_type": "siglip_vision_model"}},
             "tower is siglip_vision_model, .* clip_vision_model",
         ),
-        ({"vision_feature_layer": -1}, "vision_feature_layer is -1, SlowFast-LLaVA needs -2"),
+        ({"vision_feature_layer": -1}, "vision_feature_layer is -1, LLaVA-NeXT needs -2"),
         ({"vision_feature_layer": [-2, -5]}, r"vision_feature_layer is \[-2, -5\]"),
         ({"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy is 'full'.* 'default'"),
         ({"projector_hidden_act": "relu"}, "projector_hidden_act is 'relu'.* 'gelu'"),
-        ({"image_token_index": 7}, "image_token_index is 7, SlowFast-LLaVA needs 2003"),
+        ({"image_token_index": 7}, "image_token_index is 7, LLaVA-NeXT needs 2003"),
         ({"text_config__model_type": "unheard-of"}, "config.json describes no model .*unheard-of"),
         ({"text_config__hidden_size": "wide"}, "config.json describes no model .*hidden_size"),
         ({"vision_config__patch_size": 0}, "config.json describes no tower"),
@@ -86,17 +86,20 @@ def test_hf_configurations(refused, changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mm_vision_select_layer": -1}, "mm_vision_select_layer is -1, SlowFast-LLaVA needs -2"),
+        (
+            {"mm_vision_select_layer": -1},
+            "mm_vision_select_layer is -1, LLaVA-NeXT has -2; use a checkpoint such as llava-hf/llava-v1.6-",
+        ),
         ({"mm_vision_select_feature": "cls_patch"}, "mm_vision_select_feature is 'cls_patch'.* 'patch'"),
         ({"mm_projector_type": "linear"}, "mm_projector_type is 'linear'.* 'mlp2x_gelu'"),
         ({"mm_projector_type": None}, "mm_projector_type is None.* 'mlp2x_gelu'"),
-        ({"mm_resampler_type": "perceiver"}, "mm_resampler_type is 'perceiver', SlowFast-LLaVA needs None"),
+        ({"mm_resampler_type": "perceiver"}, "mm_resampler_type is 'perceiver', LLaVA-NeXT has None"),
         ({"mm_patch_merge_type": None}, "mm_patch_merge_type is None.* 'spatial_unpad'"),
-        ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True, SlowFast-LLaVA needs False"),
-        ({"mm_vision_tower": None}, "mm_vision_tower is None, .* needs one of clip-vit-large-patch14-336"),
+        ({"mm_use_im_start_end": True}, "mm_use_im_start_end is True, LLaVA-NeXT has False"),
+        ({"mm_vision_tower": None}, "mm_vision_tower is None, LLaVA-NeXT has clip-vit-large-patch14-336"),
         ({"mm_vision_tower": "openai/clip-vit-large-patch14"}, "mm_vision_tower is 'openai/clip-vit-large-patch14',"),
-        ({"mm_newer_trick": 3}, "mm_newer_trick is 3, LLaVA-NeXT 1.6 has no such field"),
-        ({"s2": True}, "s2 is True, SlowFast-LLaVA needs False"),
+        ({"mm_newer_trick": 3}, "mm_newer_trick is 3, LLaVA-NeXT has no such field"),
+        ({"s2": True}, "s2 is True, LLaVA-NeXT has False"),
         ({"architectures": ["LlavaMptForCausalLM"]}, "says LlavaMptForCausalLM"),
         ({"hidden_size": "wide"}, "config.json describes no model .*hidden_size"),
     ],
@@ -145,7 +148,9 @@ def test_an_original_checkpoint_without_its_tuned_tower(refused):
         save_file(kept, folder / "model.safetensors")
 
     refused(
-        "original", strip, r"no tuned tower in the weights \(model\.vision_tower\..*\); the stock CLIP would not fit"
+        "original",
+        strip,
+        r"no tuned tower in the weights \(model\.vision_tower\..*\); the stock clip-vit-.* would not fit",
     )
 
 

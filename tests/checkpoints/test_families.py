@@ -1,7 +1,4 @@
-"""LLaVA-NeXT 1.6 is recognised, and its relatives are refused by name.
-
-The configurations are those of the published repositories, without the fields that only their language models read.
-"""
+"""Every family is recognised from published configurations, and brings its geometry, settings and prompts."""
 
 import json
 import re
@@ -9,226 +6,218 @@ import shutil
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
 
-from examples.random_checkpoint import SMALL, write_checkpoint
-from sfllava_plugin.checkpoints.families import FAMILIES, find, weight_names
+from sfllava_plugin.checkpoints.families import FAMILIES, WEIGHT_NAMES, find
 from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors
 from sfllava_plugin.prompts import FAMILIES as PROMPTS
-from sfllava_plugin.registry import Entry
-from sfllava_plugin.tokens.layout import parse
+from sfllava_plugin.registry import Entry, packaged
+from tests.checkpoints.published import NEXT, PUBLISHED
 
-#: Keys of config.json that say what kind of model it is; the rest are sizes.
-METHOD = ("architectures", "model_type", "image_", "mm_")
-PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
-CLIP, SIGLIP = "openai/clip-vit-large-patch14-336", "google/siglip-so400m-patch14-384"
-TRAINED = {
-    "freeze_mm_mlp_adapter": False,
-    "freeze_mm_vision_resampler": False,
-    "mm_hidden_size": 1024,
-    "mm_projector_lr": None,
-    "mm_projector_type": "mlp2x_gelu",
-    "mm_resampler_type": None,
-    "mm_use_im_patch_token": False,
-    "mm_use_im_start_end": False,
-    "mm_vision_select_feature": "patch",
-    "mm_vision_select_layer": -2,
-    "mm_vision_tower": CLIP,
-    "mm_vision_tower_lr": 2e-06,
-    "model_type": "llava",
-    "tune_mm_mlp_adapter": False,
-    "tune_mm_vision_resampler": False,
-    "unfreeze_mm_vision_tower": True,
-    "use_mm_proj": True,
-}
-NEXT = TRAINED | {
-    "architectures": ["LlavaLlamaForCausalLM"],
-    "image_aspect_ratio": "anyres",
-    "image_crop_resolution": 224,
-    "image_grid_pinpoints": PINPOINTS,
-    "image_split_resolution": 224,
-    "mm_patch_merge_type": "spatial_unpad",
-}
-ONEVISION = NEXT | {
-    "architectures": ["LlavaQwenForCausalLM"],
-    "image_aspect_ratio": "anyres_max_9",
-    "mm_hidden_size": 1152,
-    "mm_spatial_pool_mode": "bilinear",
-    "mm_spatial_pool_stride": None,
-    "mm_tunable_parts": "mm_vision_tower,mm_mlp_adapter,mm_language_model",
-    "mm_vision_tower": SIGLIP,
-    "model_type": "llava_qwen",
-    "use_pos_skipping": False,
-    "vision_tower_pretrained": None,
-}
-HF_NEXT = {
-    "architectures": ["LlavaNextForConditionalGeneration"],
-    "image_grid_pinpoints": PINPOINTS,
-    "image_token_index": 32000,
-    "model_type": "llava_next",
-    "projector_hidden_act": "gelu",
-    "vision_feature_layer": -2,
-    "vision_feature_select_strategy": "default",
-}
-HF_NEXT_VIDEO = HF_NEXT | {
-    "architectures": ["LlavaNextVideoForConditionalGeneration"],
-    "image_token_index": 32001,
-    "model_type": "llava_next_video",
-    "spatial_pool_mode": "average",
-    "spatial_pool_stride": 2,
-    "video_token_index": 32000,
-}
-HF_15 = HF_NEXT | {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava"}
-LLAVA_VIDEO = ONEVISION | {
-    "add_faster_video": False,
-    "add_time_instruction": True,
-    "faster_token_stride": 10,
-    "force_sample": True,
-    "mm_newline_position": "grid",
-    "mm_spatial_pool_stride": 2,
+CLIP_MEAN, HALF = [0.48145466, 0.4578275, 0.40821073], [0.5, 0.5, 0.5]
+PAPER = "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
+#: Every kind of files: (kind, how it is written).
+WRITTEN = {
+    "1.5": ("llava-1.5", {}),
+    "1.5 by transformers 5": ("llava-1.5", {"names": "module"}),
+    "next": ("llava-next", {}),
+    "next by transformers 5": ("llava-next", {"names": "module"}),
+    "next of Mistral": ("llava-next", {"family": "mistral"}),
+    "next-video": ("next-video", {}),
+    "next-video by transformers 5": ("next-video", {"names": "module"}),
+    "next-video of Yi": ("next-video", {"family": "yi"}),
+    "onevision": ("onevision", {}),
+    "onevision by transformers 5": ("onevision", {"names": "module"}),
+    "onevision, tied": ("onevision", {"tied": True}),
+    "onevision-original": ("onevision-original", {"image_size": 384}),
+    "onevision-original, tied": ("onevision-original", {"image_size": 384, "tied": True}),
+    "llava-video": ("llava-video", {"image_size": 384}),
+    "llava-video of 72B": ("llava-video", {"image_size": 384, "faster_token": True}),
 }
 
 
-def without(config: dict, *keys: str) -> dict:
-    return {key: value for key, value in config.items() if key not in keys}
+@pytest.fixture
+def files(checkpoint):
+    """files(name): the folder of one of `WRITTEN`."""
+    return lambda name: checkpoint(WRITTEN[name][0], **WRITTEN[name][1])
 
 
-def built(architecture: str, model_type: str, **fields) -> dict:
-    """Return a configuration in the hf format."""
-    return HF_NEXT | {"architectures": [architecture], "model_type": model_type} | fields
+def read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-ORIGINAL_15 = without(NEXT, "image_crop_resolution", "image_grid_pinpoints", "image_split_resolution") | {
-    "image_aspect_ratio": "pad",
-    "mm_vision_tower_lr": None,
-    "unfreeze_mm_vision_tower": False,
-}
-OTHERS = {
-    "NeXT-Video": (
-        NEXT
-        | {
-            "mm_resampler_type": "spatial_pool",
-            "mm_spatial_pool_mode": "average",
-            "mm_spatial_pool_out_channels": 1024,
-            "mm_spatial_pool_stride": 2,
-        },
-        r"LLaVA-NeXT-Video \(config.json says mm_resampler_type 'spatial_pool'\): it pools before the projector; "
-        "use a LLaVA-NeXT 1.6 .*, or serve llava-hf/LLaVA-NeXT-Video-7B-hf with vLLM alone$",
-    ),
-    "1.5": (without(ORIGINAL_15, "mm_patch_merge_type"), r"LLaVA-1\.5 .*image_aspect_ratio 'pad'.*llava-1\.5-7b-hf"),
-    "1.5 flat": (ORIGINAL_15 | {"mm_patch_merge_type": "flat"}, r"LLaVA-1\.5 \("),
-    "OneVision": (ONEVISION, f"LLaVA-OneVision .*mm_vision_tower '{SIGLIP}'.*SigLIP.*llava-onevision-qwen2-7b-ov-hf"),
-    "OneVision chat": (ONEVISION | {"mm_newline_position": "one_token"}, r"LLaVA-OneVision \("),
-    "OneVision by its tiles": (ONEVISION | {"mm_vision_tower": CLIP}, r"OneVision .*image_aspect_ratio 'anyres_max_9'"),
-    "LLaVA-Video": (LLAVA_VIDEO, r"this is LLaVA-Video \(config.json says add_time_instruction True\)"),
-    "Video-LLaVA": (
-        without(ORIGINAL_15, "mm_vision_tower")
-        | {
-            "mm_image_tower": "LanguageBind/LanguageBind_Image",
-            "mm_video_tower": "LanguageBind/LanguageBind_Video_merge",
-        },
-        "this is Video-LLaVA .*mm_video_tower",
-    ),
-    "hf NeXT-Video": (HF_NEXT_VIDEO, r"LLaVA-NeXT-Video \(config.json says LlavaNextVideoForConditionalGeneration\)"),
-    "early hf NeXT-Video": (HF_NEXT_VIDEO | {"model_type": "llava_next"}, r"LLaVA-NeXT-Video \("),
-    "hf NeXT-Video by its fields": (
-        HF_NEXT_VIDEO | {"architectures": HF_NEXT["architectures"], "model_type": "llava_next"},
-        r"LLaVA-NeXT-Video \(config.json says spatial_pool_mode 'average'\)",
-    ),
-    "hf 1.5": (HF_15, r"LLaVA-1\.5 \(config.json says LlavaForConditionalGeneration\)"),
-    "hf OneVision": (
-        built(
-            "LlavaOnevisionForConditionalGeneration",
-            "llava_onevision",
-            vision_aspect_ratio="anyres_max_9",
-            vision_config={"model_type": "siglip_vision_model"},
-        ),
-        r"this is LLaVA-OneVision \(",
-    ),
-    "hf Video-LLaVA": (built("VideoLlavaForConditionalGeneration", "video_llava"), r"this is Video-LLaVA \("),
-    "hf port of LLaVA-Video": (
-        built("LlavaNextVideo2ForConditionalGeneration", "llava_next_video2"),
-        r"this is LLaVA-Video \(",
-    ),
-    "OneVision-1.5": (
-        built("LLaVAOneVision1_5_ForConditionalGeneration", "llavaonevision1_5"),
-        r"this is LLaVA-OneVision-1\.5 .*no fixed grid",
-    ),
-    "OneVision-2": (built("LlavaOnevision2ForConditionalGeneration", "llava_onevision2"), "this is LLaVA-OneVision-2 "),
-    "PLLaVA 13B": (built("PllavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), r"this is PLLaVA \("),
-    "PLLaVA 7B": (built("PlavaForConditionalGeneration", "llava", pooling_shape=[16, 12, 12]), r"this is PLLaVA \("),
-    "Qwen-VL": (
-        built("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl"),
-        r"not a LLaVA-NeXT checkpoint: .* Qwen2_5_VLFor.* \(model_type 'qwen2_5_vl'\); use one of Llava",
-    ),
-    "model_type alone": (
-        without(HF_NEXT, "architectures"),
-        r"config\.json says no architecture \(model_type 'llava_next'\)",
-    ),
+def prepared(folder: Path, **settings) -> tuple[dict, dict]:
+    """Return config.json and the manifest of a model directory."""
+    out = prepare(Entry(name="tested", checkpoint=str(folder), **settings))
+    return read(out / "config.json"), read(out / "sfllava.json")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_configuration_is_recognised(tmp_path, name):
+    family, form, config = PUBLISHED[name]
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found, found_form = find(tmp_path)
+    assert (found.name, found_form) == (family, form)
+    other = {"hf": "original", "original": "hf"}[form]
+    with pytest.raises(CheckpointError, match=f"format {other} was requested, but config.json is in format {form}"):
+        find(tmp_path, other)
+
+
+def test_every_family_is_among_them():
+    assert {family for family, _, _ in PUBLISHED.values()} == {family.name for family in FAMILIES}
+
+
+def test_every_example_is_a_checkpoint_of_its_family():
+    """Messages name it: it must be published, and in the registry."""
+    shipped = {entry.checkpoint for entry in packaged()}
+    for family in FAMILIES:
+        assert PUBLISHED[family.example][0] == family.name
+        assert family.example in shipped
+
+
+#: What belongs to each kind: rows and columns of patches, pixels, mean, layer, class token.
+CLIP = (6, 84, CLIP_MEAN, -2, True)
+GEOMETRY = {
+    "1.5": CLIP,
+    "next": CLIP,
+    "next-video": CLIP,
+    "onevision": (7, 98, HALF, -1, False),
+    "onevision-original": (27, 384, HALF, -1, False),
+    "llava-video": (27, 384, HALF, -1, False),
 }
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """A checkpoint in each format, with weights that load, for tests that only read."""
-    return {
-        layout: write_checkpoint(tmp_path_factory.mktemp(layout), layout=layout, geometry=SMALL)
-        for layout in ("hf", "original")
-    }
+@pytest.mark.parametrize("name", GEOMETRY)
+def test_its_geometry(files, name):
+    found = prepared(files(name))[0]["sfllava"]["geometry"]
+    assert found["rows"] == found["columns"]
+    keys = ("rows", "image_size", "mean", "feature_layer", "class_token")
+    assert tuple(found[key] for key in keys) == GEOMETRY[name]
+    assert found["tower"] == ("clip" if GEOMETRY[name] == CLIP else "siglip")
 
 
-@pytest.mark.parametrize("other", OTHERS)
-def test_a_relative_is_refused_by_name(written, tmp_path, other):
-    """Weights and tokenizer would load; the method described in config.json decides."""
-    config, message = OTHERS[other]
-    layout = "original" if "mm_projector_type" in config else "hf"
-    folder = Path(shutil.copytree(written[layout], tmp_path / "copy"))
-    own = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    sizes = {key: value for key, value in own.items() if not key.startswith(METHOD)}
-    (folder / "config.json").write_text(json.dumps(sizes | config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=message) as raised:
-        prepare(Entry(name="tested", checkpoint=str(folder)))
-    assert "\n" not in str(raised.value)
+#: frames, pathways, newline, pool, sampling, fit, time_instruction, the context.
+ONEVISION = (32, "bilinear", "end", "after_projector", "linspace", "squash", False, 32768)
+NEXT_VIDEO = (32, "average", "none", "before_projector", "linspace", "crop", False, 8192)
+SETTINGS = {
+    "1.5": (50, PAPER, "none", "after_projector", "middles", "crop", False, 4096),
+    "next": (50, PAPER, "none", "after_projector", "middles", "squash", False, 4096),
+    "next of Mistral": (50, PAPER, "none", "after_projector", "middles", "squash", False, 4096),
+    "next-video": NEXT_VIDEO,
+    "next-video of Yi": NEXT_VIDEO,
+    "onevision": ONEVISION,
+    "onevision-original": ONEVISION,
+    "llava-video": (64, "bilinear", "rows", "after_projector", "linspace", "squash", True, 32768),
+}
+SETTING_NAMES = ("frames", "pathways", "newline", "pool", "sampling", "fit", "time_instruction")
 
 
-GENUINE = {
-    "v1.6-vicuna-7b": NEXT | {"pretrain_mm_mlp_adapter": None},
-    "v1.6-34b": NEXT | {"vocab_size": 64000, "rope_theta": 5000000.0},
-    "v1.6-mistral-7b": NEXT | {"architectures": ["LlavaMistralForCausalLM"], "model_type": "llava_mistral"},
-    "llama3-llava-next-8b": NEXT | {"model_type": "llava_llama"},
-    "a tower in a folder": NEXT | {"mm_vision_tower": "/models/clip-vit-large-patch14-336/"},
-    "trained later": NEXT | {"mm_tunable_parts": "mm_mlp_adapter", "mm_spatial_pool_stride": None},
-    "v1.6-vicuna-7b-hf": HF_NEXT,
+@pytest.mark.parametrize("name", SETTINGS)
+def test_its_settings(files, name):
+    config, manifest = prepared(files(name))
+    found = tuple(config["sfllava"][key] for key in SETTING_NAMES)
+    assert (*found, manifest["engine"]["max_model_len"]) == SETTINGS[name]
+    assert config["sfllava"]["order"] == "slow_first"
+    native = config["sfllava"]["native"]
+    assert native == (None if SETTINGS[name][1] == PAPER else SETTINGS[name][1])
+
+
+@pytest.mark.parametrize("name", [name for name, settings in SETTINGS.items() if settings[1] != PAPER])
+def test_native_pathways_are_those_of_an_entry_without_any(files, name):
+    assert prepared(files(name), pathways="native")[0]["sfllava"] == prepared(files(name))[0]["sfllava"]
+
+
+PROMPTS_OF = {
+    "1.5": "vicuna",
+    "next": "vicuna",
+    "next of Mistral": "mistral",
+    "next-video": "vicuna_v1",
+    "next-video of Yi": "chatml",
+    "onevision": "qwen_1_5",
+    "onevision-original": "qwen_1_5",
+    "llava-video": "qwen_1_5",
 }
 
 
-@pytest.mark.parametrize("name", GENUINE)
-def test_llava_next_is_recognised(tmp_path, name):
-    (tmp_path / "config.json").write_text(json.dumps(GENUINE[name]), encoding="utf-8")
-    assert find(tmp_path)[1] == ("hf" if name.endswith("-hf") else "original")
+@pytest.mark.parametrize("name", PROMPTS_OF)
+def test_its_prompts(files, name):
+    assert prepared(files(name))[1]["prompts"] == PROMPTS_OF[name]
+    assert PROMPTS_OF[name] in PROMPTS
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("found", ["hf", "original"])
-def test_every_family_gives_geometry_names_and_prompts(written, family, found):
-    folder = written[found]
-    assert find(folder) == (family, found)
-    tokenizer = AutoTokenizer.from_pretrained(prepare(Entry(name="tested", checkpoint=str(folder))))
-    config = family.read_config(folder, found, tokenizer.convert_tokens_to_ids("<image>"))
-    geometry = family.geometry(folder, found, config)
-    assert (geometry.rows, geometry.columns, geometry.image_size) == (6, 6, 48)
-    assert family.prompts(config, tokenizer) in PROMPTS
-    assert family.native is None or parse(family.native)
+#: Canvases of pictures, the most tiles of one before it is shrunk, its rounding, and several pictures in one prompt.
+ANYRES = {
+    "1.5": (0, None, "transformers", "tiles"),
+    "next": (5, None, "transformers", "tiles"),
+    "next-video": (5, None, "transformers", "tiles"),
+    "onevision": (36, 9, "transformers", "square"),
+    "onevision-original": (36, 9, "program", "square"),
+    "llava-video": (36, 9, "program", "square"),
+}
 
 
-@pytest.mark.parametrize("found", ["hf", "original"])
-def test_every_weight_of_a_checkpoint_has_a_name_in_vllm(written, found):
-    parts = ("vision_tower.vision_model.", "multi_modal_projector.linear_", "language_model.")
-    for name, _ in tensors(written[found]):
-        named = name
-        for pattern, new in weight_names().items():
-            named = re.sub(pattern, new or "", named)
-        assert not named or named.startswith(parts), name
-    assert [pattern for pattern, name in weight_names().items() if name is None]
+@pytest.mark.parametrize("name", ANYRES)
+def test_its_pictures(files, name):
+    found = prepared(files(name))[0]["sfllava"]["pictures"]
+    assert (len(found["canvases"]), found["limit"], found["rounding"], found["several"]) == ANYRES[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("next", 1), ("onevision", 1), ("onevision-original", -1), ("llava-video", -1)]
+)
+def test_canvases_are_heights_and_widths(files, name, step):
+    """The original format lists (width, height). The sets are symmetric: only the order of equals would tell."""
+    listed = read(files(name) / "config.json")["image_grid_pinpoints"]
+    assert prepared(files(name))[0]["sfllava"]["pictures"]["canvases"] == [size[::step] for size in listed]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_weight_has_a_name_in_vllm(files, name):
+    """The names that the modules have, and each once."""
+    extra, named = set(), []
+    for stored, _ in tensors(files(name)):
+        for pattern, new in WEIGHT_NAMES.items():
+            stored = re.sub(pattern, new, stored)
+        (extra.add if stored.rpartition(".")[2] in ("image_newline", "faster_token") else named.append)(stored)
+    tower = r"vision_tower\.vision_model\.(embeddings|pre_layrnorm|post_layernorm|encoder\.layers\.\d+)\."
+    projector = r"multi_modal_projector\.linear_[12]\.(weight|bias)$"
+    language = r"language_model\.(model\.(embed_tokens|norm|layers\.\d+\.\w+)|lm_head)\."
+    parts = [[one for one in named if re.match(part, one)] for part in (tower, projector, language)]
+    assert sum(map(len, parts)) == len(named)
+    assert len(named) == len(set(named))
+    assert len(parts[1]) == 4 and parts[0] and parts[2]
+    assert {one.rpartition(".")[2] for one in extra} == set(prepared(files(name))[0]["sfllava"]["weights"])
+
+
+def test_the_weights_beside_the_parts_are_listed(files):
+    found = {name: prepared(files(name))[0]["sfllava"]["weights"] for name in WRITTEN}
+    assert found["1.5"] == found["1.5 by transformers 5"] == []
+    assert found["llava-video of 72B"] == ["image_newline", "faster_token"]
+    others = set(WRITTEN) - {"1.5", "1.5 by transformers 5", "llava-video of 72B"}
+    assert all(found[name] == ["image_newline"] for name in others)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_head_that_is_in_no_file_is_the_embedding(files, name):
+    """vLLM would leave an untied head at random values without a word."""
+    config = prepared(files(name))[0]
+    tied = name.endswith("tied")
+    assert config["text_config"].get("tie_word_embeddings", False) == tied
+    assert any(one.endswith("lm_head.weight") for one, _ in tensors(files(name))) != tied
+
+
+@pytest.mark.parametrize("name", ["onevision, tied", "onevision-original, tied"])
+def test_the_files_decide_on_the_head_where_the_configuration_is_silent(files, tmp_path, name):
+    folder = Path(shutil.copytree(files(name), tmp_path / "copy"))
+    config = read(folder / "config.json")
+    for part in (config, config.get("text_config", {})):
+        part.pop("tie_word_embeddings", None)
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert prepared(folder)[0]["text_config"]["tie_word_embeddings"]
+
+
+@pytest.mark.parametrize("field", ["mm_resampler_type", "mm_spatial_pool_mode", "mm_spatial_pool_out_channels"])
+def test_null_is_no_field_of_next_video(tmp_path, field):
+    (tmp_path / "config.json").write_text(json.dumps(NEXT | {field: None}), encoding="utf-8")
+    assert find(tmp_path)[0].name == "LLaVA-NeXT"

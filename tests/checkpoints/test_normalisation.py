@@ -105,11 +105,11 @@ NEITHER = "neither preprocessor_config.json nor processor_config.json has"
         ({"preprocessor_config": GIVEN | {"image_mean": ["a", 0, 0]}}, "must be three numbers"),
         (
             {"preprocessor_config": GIVEN | {"do_normalize": False}},
-            "image processor's do_normalize is False, SlowFast-LLaVA needs True",
+            "image processor's do_normalize is False, and must be True",
         ),
         (
             {"preprocessor_config": GIVEN | {"rescale_factor": 1}},
-            "image processor's rescale_factor is 1, .* needs 0.0039",
+            "image processor's rescale_factor is 1, and must be 0.0039",
         ),
     ],
 )

@@ -167,7 +167,7 @@ def test_settings_of_the_entry_are_written(small_hf):
 
 @pytest.mark.parametrize(
     ("family", "wanted", "context"),
-    [("vicuna", 9000, 4096), ("vicuna", None, 4096), ("qwen", 9000, 9000), ("qwen", None, 32768)],
+    [("vicuna", 9000, 4096), ("vicuna", None, 4096), ("qwen", 9000, 9000), ("qwen", None, 4096)],
 )
 def test_the_context_is_never_longer_than_the_trained_one(written, family, wanted, context):
     out = prepared(written(family, layout="hf")[0], max_model_len=wanted)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.tokens.geometry import Geometry
+from sfllava_plugin.tokens.notation import PathwayError
 
 GEOMETRY = Geometry(
     tower="clip",
@@ -34,7 +35,7 @@ def reads(**changes) -> VideoConfig:
 def test_reading_returns_what_was_written():
     assert reads() == PAPER
     assert PAPER.tokens(50) == 3680
-    assert PAPER.image_tokens == 576
+    assert PAPER.picture_tokens((720, 1280), several=False) == 576
 
 
 def test_it_is_immutable():
@@ -52,7 +53,7 @@ def test_it_is_immutable():
         ({"frames": "50"}, "sfllava.frames: Input should be a valid integer"),
         ({"pathways": "medium_pool"}, "sfllava.pathways: unknown pathway 'medium_pool': use slowfast"),
         ({"pathways": "slowfast-slow_1frms_concat-fast_25x1"}, "the fast grid is finer than the tower's 24x24"),
-        ({"slow": 3}, "sfllava.slow: Extra inputs are not permitted"),
+        ({"slow": 3}, "sfllava.slow: no such setting: use one of frames, pathways, newline"),
         ({"geometry": GEOMETRY.model_dump() | {"rows": 0}}, "sfllava.geometry.rows: Input should be greater than"),
         ({"geometry": GEOMETRY.model_dump() | {"tower": "dinov3"}}, "sfllava.geometry.tower: Input should be 'clip'"),
     ],
@@ -71,3 +72,36 @@ def test_an_override_of_one_field_keeps_the_others(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"sfllava": PAPER.model_dump(mode="json")}))
     found = VideoConfig.read(SimpleNamespace(sfllava={"frames": 7}), tmp_path)
     assert found == PAPER.model_copy(update={"frames": 7})
+
+
+INTERLEAVED = {"pathways": "interleaved_3", "newline": "rows", "order": "time"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            INTERLEAVED | {"weights": ["image_newline"]},
+            "interleaved_3_bilinear needs the weight faster_token, and this checkpoint has none: use other pathways",
+        ),
+        (
+            INTERLEAVED | {"weights": ["faster_token"]},
+            "interleaved_3_bilinear with newline 'rows' needs the weight image_newline, and this checkpoint has none: "
+            "use newline 'none'",
+        ),
+        (INTERLEAVED | {"order": "slow_first"}, "interleaved_3_bilinear is in time order, not order 'slow_first'"),
+        (INTERLEAVED | {"pool": "before_projector"}, "interleaved_3_bilinear pools after the projector"),
+    ],
+)
+def test_what_interleaved_frames_need_is_named(changes, message):
+    with pytest.raises(PathwayError) as raised:
+        reads(**changes)
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_with_a_faster_token_may_interleave():
+    assert reads(**INTERLEAVED, weights=["image_newline", "faster_token"]).extra_weights == (
+        "image_newline",
+        "faster_token",
+    )

@@ -183,7 +183,7 @@ def test_engine_arguments_are_merged():
     from sfllava_plugin.evaluation.launch import engine_arguments
 
     given = {"media_io_kwargs": '{"video": {"fps": 2}, "image": {}}', "hf_overrides": '{"a": 1}', "dtype": "float32"}
-    assert engine_arguments(given, 8, "slowfast-slow_4frms_concat-fast_2x2") == {
+    assert engine_arguments(given, 8, {"pathways": "slowfast-slow_4frms_concat-fast_2x2", "newline": None}) == {
         "media_io_kwargs": {"video": {"fps": 2, "num_frames": 8}, "image": {}},
         "hf_overrides": {"a": 1, "sfllava": {"pathways": "slowfast-slow_4frms_concat-fast_2x2"}},
         "dtype": "float32",

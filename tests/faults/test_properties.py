@@ -4,6 +4,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from sfllava_plugin.batch.results import Results, keys_of
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.limits import DEFAULTS
 from sfllava_plugin.registry import RegistryError
+from sfllava_plugin.tokens.arrangement import Arrangement, Newline, Order, PoolPlace
 from sfllava_plugin.tokens.geometry import Grid
-from sfllava_plugin.tokens.layout import Fast, Single, Slow, SlowFast, parse, video_tokens
-from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError
+from sfllava_plugin.tokens.layout import Fast, Interleaved, Single, Slow, SlowFast, parse, video_tokens
+from sfllava_plugin.tokens.notation import POOLS, STRIDED_POOLS, TEMPORAL_POOLS, PathwayError
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.resize import resize_frames
 from sfllava_plugin.video.sampling import sample_indices
@@ -44,7 +46,10 @@ def pathways_of(grid, slow_frames=60):
     return slow_fast | st.builds(Single, st.sampled_from([*POOLS, *TEMPORAL_POOLS]))
 
 
-every_pathway = pathways_of(grid=12)
+released_pathway = pathways_of(grid=12)
+interleaved = st.builds(Interleaved, st.integers(1, 40), st.sampled_from(STRIDED_POOLS))
+every_pathway = released_pathway | interleaved
+arrangements = st.builds(Arrangement, *(st.sampled_from(get_args(setting)) for setting in (Newline, Order, PoolPlace)))
 
 
 # -- frames -------------------------------------------------------------------------------------
@@ -91,24 +96,24 @@ def test_arrays_that_are_not_frames_are_refused(shape, kind):
 # -- tokens -------------------------------------------------------------------------------------
 
 
-@given(frames=st.integers(1, DEFAULTS.frames), grid=st.integers(1, 32), choice=st.data())
+@given(frames=st.integers(1, DEFAULTS.frames), grid=st.integers(1, 32), arrangement=arrangements, choice=st.data())
 @settings(max_examples=400)
-def test_the_number_of_tokens_is_the_one_counted(frames, grid, choice):
-    pathway = choice.draw(pathways_of(grid, slow_frames=2 * frames))
+def test_the_number_of_tokens_is_the_one_counted(frames, grid, arrangement, choice):
+    pathway = choice.draw(pathways_of(grid, slow_frames=2 * frames) | interleaved).arranged(arrangement)
     try:
         pathway.check(Grid(rows=grid, columns=grid))
     except PathwayError:
         assume(False)
     features = torch.arange(frames * grid * grid, dtype=torch.float32).view(frames, grid * grid, 1)
-    tokens = video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2))
+    extra = {name: torch.zeros(2) for name in pathway.extra_weights}
+    tokens = video_tokens(features, pathway, lambda hidden: hidden.expand(*hidden.shape[:-1], 2), extra=extra)
     assert tokens.shape == (pathway.count(frames, Grid(rows=grid, columns=grid)), 2)
     assert tokens.isfinite().all()
 
 
-@given(pathway=every_pathway, frames=st.lists(st.integers(1, 16), min_size=1, max_size=2))
+@given(pathway=released_pathway, frames=st.lists(st.integers(1, 16), min_size=1, max_size=2))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_placeholders_and_embeddings_agree_in_the_engine(tiny, pathway, frames):
-    """For every pathway and number of frames, in the model itself."""
     from vllm.multimodal import MULTIMODAL_REGISTRY
     from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
@@ -143,7 +148,12 @@ def test_a_pathway_survives_its_notation(pathway):
     assert parse(str(pathway)) == pathway
 
 
-@given(value=st.from_regex(r"slowfast-slow_\d+frms_\w*-fast_\d*x\d*", fullmatch=True) | anything)
+@given(
+    value=st.from_regex(r"slowfast-slow_\d+frms_\w*-fast_\d*x\d*", fullmatch=True)
+    | st.from_regex(r"interleaved_\d*_?\w*", fullmatch=True)
+    | anything
+)
+@example("interleaved_" + "9" * 5000)
 @example("slowfast-slow_" + "9" * 5000 + "frms_concat-fast_4x4")
 @settings(max_examples=300)
 def test_every_value_is_a_notation_or_an_error(value):

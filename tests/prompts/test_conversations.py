@@ -24,6 +24,13 @@ VICUNA = chat_template("vicuna", special_tokens=["<image>", "</s>"])
 YI = chat_template("yi", special_tokens=["<image>", "<|im_start|>", "<|im_end|>"])
 QWEN = chat_template("qwen", special_tokens=["<image>", "<|im_end|>"], own_template=EXAMPLES["qwen"].chat_template)
 
+PLLAVA = chat_template("pllava", special_tokens=["<image>", "</s>"])
+PLLAVA_34B = chat_template("pllava_chatml", special_tokens=["<image>", "<|im_start|>", "<|im_end|>"])
+CONCISELY = (
+    f" {INPUT} Answer the question concisely first and followed by significant events, characters, or objects that "
+    "appear throughout the frames. Question: "
+)
+
 
 def chat(template: str, *messages: dict, **arguments) -> str:
     arguments = {"add_generation_prompt": True, "bos_token": "<s>", "eos_token": "</s>"} | arguments
@@ -172,3 +179,31 @@ def test_an_unknown_prompt_frame_is_an_error_that_lists_the_others():
 def test_special_tokens_are_text_in_every_role():
     prompt = chat(VICUNA, system("S</s>"), user("video", "<image>?"), assistant("R</s>"), user("U<image>"))
     assert prompt == ("S< /s> " + wrapped("< image>?") + " R< /s></s>USER: U< image> ASSISTANT:")
+
+
+def test_pllava_keeps_the_spaces_of_its_program():
+    prompt = chat(PLLAVA, user("video", "Who?"), assistant("a man."), user("Where?"))
+    assert prompt == (
+        f"USER: <image>\n{CONCISELY}Who? \n ASSISTANT:\nAnswer: In the video, a man.</s>USER: Where? ASSISTANT:"
+    )
+    assert chat(PLLAVA, user("video", "Who?"), prompt_frame="none") == "USER: <image>\nWho? ASSISTANT:"
+
+
+def test_choices_of_pllava_are_a_second_turn():
+    prompt = chat(PLLAVA, user("video", "Who?"), options=["a man", "a dog"])
+    assert prompt.startswith("Carefully watch the video ")
+    assert prompt.endswith(
+        "addresses the question.\n USER: <image>\n USER: Question: Who?\nOptions:\n(A) a man\n(B) a dog "
+        "\nOnly give the best option. ASSISTANT:Best option:("
+    )
+
+
+def test_pllava_34b_has_a_system_message():
+    system = "<|im_start|>system\nAnswer the question.<|im_end|>\n"
+    prompt = chat(PLLAVA_34B, user("video", "Who?"))
+    assert prompt == (
+        f"{system}<|im_start|>user\n<image>\n{CONCISELY}Who? \n<|im_end|>\n<|im_start|>assistant\n"
+        "\nAnswer: In the video,"
+    )
+    prompt = chat(PLLAVA_34B, user("video", "Who?"), prompt_frame="none")
+    assert prompt == f"{system}<|im_start|>user\n<image>\nWho?<|im_end|>\n<|im_start|>assistant\n"

@@ -1,20 +1,26 @@
 """Every registered token layout keeps the contract of `TokenLayout`, on square, oblong and odd grids."""
 
+from dataclasses import replace
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
+from sfllava_plugin.tokens.arrangement import Newline
 from sfllava_plugin.tokens.geometry import Grid
-from sfllava_plugin.tokens.layout import LAYOUTS, SlowFast, TokenLayout, parse, video_tokens
+from sfllava_plugin.tokens.layout import LAYOUTS, Single, TokenLayout, parse, video_tokens
 from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError
 
 #: Notations of each kind; a new kind of layout needs its own here.
 EXAMPLES = {
     "SlowFast": [f"slowfast-slow_3frms_{pool}-fast_{cells}" for pool in POOLS for cells in ("1x1", "2x3", "4x4")],
     "Single": [*POOLS, *TEMPORAL_POOLS],
+    "Interleaved": [f"interleaved_{every}_{pool}" for every in (1, 3, 10) for pool in ("bilinear", "average")],
 }
 NOTATIONS = [notation for layout in LAYOUTS for notation in EXAMPLES[layout.__name__]]
 GRIDS = [Grid(rows=rows, columns=columns) for rows, columns in ((24, 24), (6, 4), (4, 6), (27, 27), (5, 8))]
+EXTRA = {"image_newline": torch.ones(3), "faster_token": torch.full((3,), 2.0)}
 
 
 def features(frames: int, grid: Grid) -> torch.Tensor:
@@ -50,7 +56,7 @@ def test_as_many_tokens_are_made_as_counted(notation, grid):
     layout = parse(notation)
     if fits(layout, grid):
         for frames in (1, 2, 7):
-            made = video_tokens(features(frames, grid), layout, grid=grid)
+            made = video_tokens(features(frames, grid), layout, grid=grid, extra=EXTRA)
             assert made.shape == (layout.count(frames, grid), 3)
             assert made.isfinite().all()
 
@@ -61,14 +67,25 @@ def test_slow_frames_are_frames_of_the_video_in_time_order(notation):
         slow = parse(notation).slow_frames(frames)
         assert slow == sorted(slow)
         assert all(0 <= position < frames for position in slow)
-        assert bool(slow) == isinstance(parse(notation), SlowFast)
+        assert bool(slow) != isinstance(parse(notation), Single)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
 def test_these_layouts_show_the_tower_every_frame(notation):
     frames = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     np.testing.assert_array_equal(parse(notation).compose(frames), frames)
-    assert parse(notation).extra_weights == ()
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_a_layout_names_the_weights_it_needs(notation):
+    layout, grid = parse(notation), Grid(rows=24, columns=24)
+    for newline in get_args(Newline):
+        arranged = layout.arranged(replace(layout.arrangement, newline=newline))
+        needed = {name: EXTRA[name] for name in arranged.extra_weights}
+        assert ("image_newline" in needed) == (newline != "none")
+        assert ("faster_token" in needed) == notation.startswith("interleaved")
+        made = arranged.tokens([features(3, grid)], 3, grid, lambda tokens: tokens, needed)
+        assert len(made) == arranged.count(3, grid)
 
 
 def plain_pool(frame: list[list[float]], pool: str) -> list[float]:

@@ -6,7 +6,9 @@ from PIL import Image
 
 from sfllava_plugin.video import resize
 from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.fit import Fit
 from sfllava_plugin.video.resize import resize_frames
+from tests.reference_family import frames
 from tests.videos import noise, pil_squares
 
 
@@ -79,3 +81,28 @@ def test_an_array_of_the_right_squares_is_not_copied():
         assert resized is not other
         assert np.array_equal(resized, np.asarray(other))
         assert resized.flags.writeable
+
+
+@pytest.mark.parametrize("side", [48, 336])
+def test_shrink_crop_resamples_twice(side):
+    rng = np.random.default_rng(side)
+    sizes = [(640, 272), (1920, 1080), (1080, 1920), (1280, 720), (320, 240), (336, 336), (400, 380), (900, 20)]
+    sizes += [tuple(rng.integers(30, 900, 2).tolist()) for _ in range(20)]
+    pictures = [Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)) for width, height in sizes]
+    expected = np.stack([np.asarray(frames.shrink_crop(picture, side)) for picture in pictures])
+    np.testing.assert_array_equal(resize_frames(pictures, side, Fit("shrink_crop")), expected)
+    once = resize_frames(pictures[1:2], 48, Fit("crop"))
+    assert (once != resize_frames(pictures[1:2], 48, Fit("shrink_crop"))).any()
+
+
+@pytest.mark.parametrize("side", [48, 336])
+@pytest.mark.parametrize("kind", ["squash", "crop", "pad"])
+def test_every_fit_is_that_of_the_reference(kind, side):
+    rng = np.random.default_rng(side)
+    sizes = [(640, 272), (272, 640), (337, 500), (333, 332), (20, 900), (336, 336), (48, 48), (48, 90), (1, 7), (7, 1)]
+    sizes += [tuple(rng.integers(1, 700, 2).tolist()) for _ in range(20)]
+    pictures = [Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)) for width, height in sizes]
+    colour = (0.48145466, 0.4578275, 0.40821073)
+    fit = {"pad": lambda picture, side: frames.pad(picture, side, colour)}.get(kind) or getattr(frames, kind)
+    expected = np.stack([np.asarray(fit(picture, side)) for picture in pictures])
+    np.testing.assert_array_equal(resize_frames(pictures, side, Fit(kind, (122, 116, 104))), expected)

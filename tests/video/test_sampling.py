@@ -7,6 +7,7 @@ import pytest
 
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.sampling import sample_indices
+from tests.reference_family import frames
 
 INDICES = json.loads((Path(__file__).parents[1] / "data" / "indices.json").read_text())["frame_indices"]
 
@@ -26,3 +27,34 @@ def test_sample_indices_are_plain_ints_and_may_repeat():
 def test_sample_indices_refuse_numbers_below_one(total, wanted):
     with pytest.raises(VideoError, match="1 or more"):
         sample_indices(total, wanted)
+
+
+@pytest.mark.parametrize("wanted", [1, 4, 16])
+def test_segments_are_those_of_pllava(wanted):
+    for total in (1, 2, 7, 11, 16, 33, 250, 9001):
+        found = sample_indices(total, wanted, "segments")
+        assert found == frames.pllava(total, wanted)
+        assert len(found) == wanted and all(type(i) is int for i in found)
+
+
+TOTALS = (1, 2, 3, 7, 11, 16, 33, 64, 100, 101, 250, 1891, 9001, 107_892)
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 8, 32, 64, 128])
+def test_linspace_is_that_of_the_llava_next_programs(wanted):
+    for total in TOTALS:
+        found = sample_indices(total, wanted, "linspace")
+        assert found == frames.linspace(total, wanted)
+        assert len(found) == wanted and all(type(i) is int for i in found)
+        assert (found[0], found[-1]) == (0, total - 1 if wanted > 1 else 0)
+
+
+@pytest.mark.parametrize("fps", [25.0, 29.97, 23.976, 2.5, 1.0, 0.4])
+def test_one_frame_a_second_is_that_of_llava_video(fps):
+    for total in TOTALS:
+        for wanted in (1, 8, 64):
+            assert sample_indices(total, wanted, "second", fps) == frames.each_second(total, wanted, fps)
+
+
+def test_without_a_rate_a_second_is_unknown():
+    assert sample_indices(100, 4, "second") == frames.linspace(100, 4)

@@ -8,14 +8,22 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sfllava_plugin.checkpoints.families.family import Family
+from sfllava_plugin.checkpoints.families.family import EXTRA_WEIGHTS, WEIGHT_NAMES, Family
+from sfllava_plugin.checkpoints.families.llava_15 import Llava15
 from sfllava_plugin.checkpoints.families.llava_next import LlavaNext
+from sfllava_plugin.checkpoints.families.llava_video import LlavaVideo
+from sfllava_plugin.checkpoints.families.next_video import NextVideo
+from sfllava_plugin.checkpoints.families.onevision import OneVision
+from sfllava_plugin.checkpoints.families.pllava import Pllava
 from sfllava_plugin.checkpoints.families.relatives import RELATIVES, Relative
 from sfllava_plugin.checkpoints.formats import Format, architecture, read_json
 from sfllava_plugin.checkpoints.prepared import CheckpointError
+from sfllava_plugin.checkpoints.weights import tensors
 
-#: Every supported family, in the order in which config.json is tried.
-FAMILIES: tuple[Family, ...] = (LlavaNext(),)
+__all__ = ["EXTRA_WEIGHTS", "FAMILIES", "WEIGHT_NAMES", "extra_weights", "find", "refusal"]
+
+#: Every supported family, in the order in which config.json is tried: those told by fields come first.
+FAMILIES: tuple[Family, ...] = (LlavaVideo(), OneVision(), NextVideo(), Pllava(), Llava15(), LlavaNext())
 
 
 def find(folder: Path, asked: Format | None = None) -> tuple[Family, Format]:
@@ -37,6 +45,12 @@ def find(folder: Path, asked: Format | None = None) -> tuple[Family, Format]:
     return family, found
 
 
+def extra_weights(folder: Path) -> tuple[str, ...]:
+    """List the weights a checkpoint holds beside tower, projector and language model."""
+    names = {name.rpartition(".")[2] for name, _ in tensors(folder)}
+    return tuple(name for name in EXTRA_WEIGHTS if name in names)
+
+
 def refusal(config: dict[str, Any]) -> str | None:
     """Say why no family takes this config.json, and what to use instead; None if one does."""
     found = architecture(config)
@@ -45,9 +59,9 @@ def refusal(config: dict[str, Any]) -> str | None:
             return _is_relative(relative, found)
     family = next((family for family in FAMILIES if family.format_of(config)), None)
     if family is None:
-        known = ", ".join(name for family in FAMILIES for name in family.architectures)
+        known = ", ".join(f"{family.name} ({family.example})" for family in FAMILIES)
         return (
-            f"not a {FAMILIES[0].name} checkpoint: config.json says {found} "
+            f"not a checkpoint of the LLaVA family: config.json says {found} "
             f"(model_type {config.get('model_type')!r}); use one of {known}"
         )
     for relative in RELATIVES:
@@ -55,17 +69,9 @@ def refusal(config: dict[str, Any]) -> str | None:
             value = config.get(key)
             if value is not None and re.fullmatch(pattern, str(value), re.DOTALL):
                 return _is_relative(relative, f"{key} {value!r}")
-    return family.objection(config)
-
-
-def weight_names() -> dict[str, str | None]:
-    """Map weight names to vLLM's, for all families: regular expressions and their replacements."""
-    return {pattern: name for family in FAMILIES for pattern, name in family.weight_names.items()}
+    objection = family.objection(config)
+    return f"{objection}; use a checkpoint such as {family.example}" if objection else None
 
 
 def _is_relative(relative: Relative, evidence: str) -> str:
-    served = f", or serve {relative.served} with vLLM alone" if relative.served else ""
-    return (
-        f"this is {relative.name} (config.json says {evidence}): {relative.why}; "
-        f"use a LLaVA-NeXT 1.6 checkpoint, such as sf-llava-7b's{served}"
-    )
+    return f"this is {relative.name} (config.json says {evidence}): {relative.why}; {relative.instead}"

@@ -16,74 +16,52 @@ class Relative:
     Attributes:
         architecture: a regular expression over the architecture in config.json.
         why: what makes it another method.
-        fields: regular expressions by key; a match on any of them tells it from a supported family with the
-            same architecture. null counts as absent.
-        served: a checkpoint of it that vLLM serves without this package.
+        instead: what to use.
+        fields: regular expressions by key; any one of them tells it from a supported family with the same
+            architecture, and null counts as absent.
     """
 
     name: str
     architecture: str
     why: str
+    instead: str
     fields: Mapping[str, str] = field(default_factory=dict)
-    served: str | None = None
 
 
-#: The first match is named, so the narrower ones come first.
+_ANOTHER = "use llava-hf/llava-onevision-qwen2-7b-ov-hf"
+
+#: The first one that matches is named, so the narrower ones come first.
 RELATIVES = (
     Relative(
         "Video-LLaVA",
         "VideoLlavaForConditionalGeneration",
         "it has a second tower for videos",
+        "use llava-hf/LLaVA-NeXT-Video-7B-hf",
         {"mm_video_tower": _ANY, "mm_image_tower": _ANY},
     ),
     Relative(
-        "LLaVA-Video",
+        "a port of LLaVA-Video",
         "LlavaNextVideo2ForConditionalGeneration",
-        "it has a SigLIP tower, and a newline after each row of patches",
-        {
-            "add_time_instruction": _ANY,
-            "add_faster_video": _ANY,
-            "faster_token_stride": _ANY,
-            "force_sample": _ANY,
-            "mm_newline_position": "grid",
-        },
-    ),
-    Relative("LLaVA-OneVision-1.5", "LLaVAOneVision1_5_?ForConditionalGeneration", "its tower has no fixed grid"),
-    Relative("LLaVA-OneVision-2", "LlavaOnevision2ForConditionalGeneration", "its tower has no fixed grid"),
-    Relative(
-        "LLaVA-OneVision",
-        "LlavaOnevisionForConditionalGeneration",
-        "it has a SigLIP tower, and pools to 14x14",
-        {"mm_vision_tower": ".*siglip.*", "image_aspect_ratio": "anyres_max_.*", "vision_aspect_ratio": _ANY},
-        "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        "no release of transformers has its class",
+        "use lmms-lab/LLaVA-Video-7B-Qwen2",
     ),
     Relative(
-        "LLaVA-NeXT-Video",
-        "LlavaNextVideoForConditionalGeneration",
-        "it pools before the projector",
-        {
-            "mm_resampler_type": "spatial_pool",
-            "mm_spatial_pool_mode": _ANY,
-            "mm_spatial_pool_stride": _ANY,
-            "mm_spatial_pool_out_channels": _ANY,
-            "spatial_pool_mode": _ANY,
-            "spatial_pool_stride": _ANY,
-            "video_token_index": _ANY,
-            "video_token_id": _ANY,
-        },
-        "llava-hf/LLaVA-NeXT-Video-7B-hf",
+        "LLaVA-OneVision-1.5",
+        "LLaVAOneVision1_5_?ForConditionalGeneration",
+        "its tower has no fixed grid",
+        _ANOTHER,
     ),
     Relative(
-        "PLLaVA",
-        "Pl?lavaForConditionalGeneration",
-        "it has adapters to merge, and prompts of its own",
-        {"pooling_shape": _ANY, "frame_shape": _ANY},
+        "LLaVA-OneVision-2",
+        "LlavaOnevision2ForConditionalGeneration",
+        "its tower has no fixed grid",
+        f"{_ANOTHER}, or serve it with vLLM alone",
     ),
     Relative(
-        "LLaVA-1.5",
-        "LlavaForConditionalGeneration",
-        "it was trained on one view of each image, with other prompts",
+        "LLaVA-1.5 in the original format",
+        "(?!)",
+        "its repository holds neither safetensors nor the tower",
+        "use llava-hf/llava-1.5-7b-hf",
         {"image_aspect_ratio": "pad", "mm_patch_merge_type": "flat"},
-        "llava-hf/llava-1.5-7b-hf",
     ),
 )

@@ -9,7 +9,7 @@ from typing import Protocol, cast
 
 import torch
 from torch import nn
-from transformers import CLIPVisionConfig, LlavaNextConfig
+from transformers import LlavaNextConfig
 from vllm.config import VllmConfig
 from vllm.config.multimodal import MultiModalConfig
 from vllm.model_executor.models.interfaces import (
@@ -28,7 +28,8 @@ from vllm.model_executor.models.utils import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 
-from sfllava_plugin.checkpoints.families import weight_names
+from sfllava_plugin.checkpoints.families import EXTRA_WEIGHTS, WEIGHT_NAMES
+from sfllava_plugin.checkpoints.families.towers import VisionConfig
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.model.processing import (
     SlowFastLlavaDummyInputs,
@@ -38,6 +39,7 @@ from sfllava_plugin.engine.model.processing import (
 from sfllava_plugin.engine.model.projector import Projector
 from sfllava_plugin.engine.model.towers import FrameEncoder, build_tower
 from sfllava_plugin.prompts import VIDEO_MARKER
+from sfllava_plugin.tokens.arrangement import NEWLINE_WEIGHT
 
 #: The logit of tokens that the weights have no row for. It is so low that their probability is exactly 0, and finite
 #: so that a request may allow nothing else; -inf alone would make the probabilities NaN.
@@ -66,7 +68,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         "gate_up_proj": ["gate_proj", "up_proj"],
     }
     hf_to_vllm_mapper = WeightsMapper(
-        orig_to_new_regex={re.compile(pattern): name for pattern, name in weight_names().items()}
+        orig_to_new_regex={re.compile(pattern): name for pattern, name in WEIGHT_NAMES.items()}
     )
 
     @classmethod
@@ -79,7 +81,7 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         super().__init__()
         config = vllm_config.model_config.hf_config
         # `prepare` refuses all others.
-        assert isinstance(config, LlavaNextConfig) and isinstance(config.vision_config, CLIPVisionConfig)
+        assert isinstance(config, LlavaNextConfig) and isinstance(config.vision_config, VisionConfig)
         tower = config.vision_config
         quant_config = vllm_config.quant_config
         self.config = config
@@ -96,6 +98,12 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
                 replicated=sharded,
                 prefix=maybe_prefix(prefix, "multi_modal_projector"),
             )
+        self.extra_weights = nn.ParameterDict(
+            {
+                name: nn.Parameter(torch.empty(config.get_text_config().hidden_size), requires_grad=False)
+                for name in self.video_config.extra_weights
+            }
+        )
         self.frame_encoder = FrameEncoder(geometry, sharded=sharded)
         self._cache_config = vllm_config.cache_config
         self._encoder_cache_tokens = vllm_config.scheduler_config.encoder_cache_size
@@ -114,18 +122,37 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
 
         Keyword Args:
             video_frames: uint8 [T, S, S, 3] for each video, a list or one tensor when they are equally long.
-            image_frames: uint8 [S, S, 3] for each image.
+            image_frames: uint8 [N, S, S, 3] for each image: itself, or the whole and its tiles.
+            image_sizes: int64 [2], the height and width of each image.
         """
-        embeddings: list[torch.Tensor] = []
-        project = self.multi_modal_projector.output
-        layout, geometry = self.video_config.pathways, self.video_config.geometry
-        for frames in _items(kwargs, "video_frames"):
-            hidden = self._hidden(layout.compose(frames))
-            embeddings.append(layout.tokens(hidden, len(frames), geometry, project, {}))
+        embeddings = [self._video(frames) for frames in _items(kwargs, "video_frames")]
         if images := _items(kwargs, "image_frames"):
-            hidden = self._hidden(torch.stack(images))
-            embeddings.extend(project(torch.cat(list(hidden))))
+            embeddings.extend(self._images(images, _items(kwargs, "image_sizes")))
         return self._with_whole_cache(embeddings) if self._is_measured else tuple(embeddings)
+
+    def _video(self, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 [T, S, S, 3] -> [tokens, D]."""
+        layout, geometry, projector = self.video_config.layout, self.video_config.geometry, self.multi_modal_projector
+        pictures, extra = layout.compose(frames), dict(self.extra_weights.items())
+        if layout.arrangement.pool == "before_projector":
+            features = self.frame_encoder.features(self.vision_tower, pictures)
+            return layout.tokens(features, len(frames), geometry, projector, extra)
+        hidden = self._hidden(pictures)
+        return layout.tokens(hidden, len(frames), geometry, projector.output, extra)
+
+    def _images(self, images: list[torch.Tensor], sizes: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Embed images, whose squares go through the tower together."""
+        hidden = torch.cat(list(self._hidden(torch.cat(images))))
+        features = torch.split(self.multi_modal_projector.output(hidden), [len(squares) for squares in images])
+        if (anyres := self.video_config.anyres) is None:
+            return [squares[0] for squares in features]
+        newline = self.extra_weights[NEWLINE_WEIGHT]
+        return [
+            anyres.arrange(squares, (int(size[0]), int(size[1])), newline)
+            if len(squares) > 1
+            else torch.cat([squares[0], newline[None]])
+            for squares, size in zip(features, sizes, strict=True)
+        ]
 
     @property
     def _is_measured(self) -> bool:
@@ -185,12 +212,19 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         return logits
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        return AutoWeightsLoader(self).load_weights(self._with_every_row(weights), mapper=self.hf_to_vllm_mapper)
+        return AutoWeightsLoader(self).load_weights(self._prepared(weights), mapper=self.hf_to_vllm_mapper)
 
-    def _with_every_row(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
-        """Append rows of zeros to embedding and head, up to the vocabulary that config.json names."""
+    def _prepared(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Append rows of zeros to embedding and head, up to the vocabulary that config.json names.
+
+        Of the extra weights, only those that the token layout needs are kept.
+        """
         missing = self.config.get_text_config().vocab_size - self.video_config.trained_vocab_size
         for name, weight in weights:
+            if (extra := name.rpartition(".")[2]) in EXTRA_WEIGHTS:
+                if extra in self.extra_weights:
+                    yield f"extra_weights.{extra}", weight
+                continue
             if missing and name.endswith(("embed_tokens.weight", "lm_head.weight")):
                 weight = nn.functional.pad(weight, (0, 0, 0, missing))
             yield name, weight

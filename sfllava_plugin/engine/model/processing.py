@@ -7,33 +7,48 @@ model will make embeddings. There is no Hugging Face processor behind it; normal
 vLLM's.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import BatchFeature, LlavaNextConfig
+from PIL import Image
+from transformers import BatchFeature, LlavaNextConfig, PreTrainedTokenizerBase
 from vllm.config.multimodal import MultiModalDummyOptions
 from vllm.inputs import MultiModalDataDict, MultiModalInput
-from vllm.multimodal.inputs import HfImageItem, HfVideoItem, MultiModalFieldConfig, MultiModalKwargsItems
-from vllm.multimodal.parse import MultiModalDataItems
+from vllm.multimodal.inputs import HfImageItem, HfVideoItem, MultiModalFieldConfig, MultiModalKwargsItems, VideoItem
+from vllm.multimodal.parse import MultiModalDataItems, MultiModalDataParser
 from vllm.multimodal.processing import (
     BaseDummyInputsBuilder,
     BaseMultiModalProcessor,
     BaseProcessingInfo,
     ProcessorInputs,
-    PromptReplacement,
     PromptUpdate,
     TimingContext,
 )
 
 from sfllava_plugin import registry
 from sfllava_plugin.checkpoints.video_config import VideoConfig
+from sfllava_plugin.engine.model.prompt_updates import MarkerReplacements
 from sfllava_plugin.engine.serving.video_loader import options_of
 from sfllava_plugin.prompts import VIDEO_MARKER
-from sfllava_plugin.video.resize import resize_frames
+from sfllava_plugin.video.resize import resize_frames, to_rgb
+from sfllava_plugin.video.tiles import cut_tiles
+
+#: The argument of `_call_hf_processor` for pictures that share a prompt. It is hashed with them, so that vLLM's cache
+#: tells such a picture from the same one alone.
+_SEVERAL = "several_pictures"
+
+
+class _VideosWithTimes(MultiModalDataParser):
+    """Keep each video's metadata with it; frames given from Python have none."""
+
+    def _get_video_with_metadata(self, video: VideoItem) -> tuple[Any, dict[str, Any] | None]:
+        frames, metadata = super()._get_video_with_metadata(video)
+        return frames, metadata or {}
 
 
 class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
@@ -58,8 +73,15 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
         context = self.ctx.model_config.max_model_len
         return {
             "video": max(1, min(registry.load().limits.videos, context // self.video_config.tokens(1))),
-            "image": max(1, context // self.video_config.image_tokens),
+            "image": max(1, context // self.video_config.geometry.patches),
         }
+
+    def get_data_parser(self) -> MultiModalDataParser:
+        return _VideosWithTimes(
+            expected_hidden_size=self._get_expected_hidden_size(),
+            allow_missing_mm_embeddings=self.allow_missing_mm_embeddings,
+            video_needs_metadata=True,
+        )
 
     def parse_mm_data(self, mm_data: MultiModalDataDict, *, validate: bool = True) -> MultiModalDataItems:
         # Both share one marker, and vLLM gives the first markers to the first modality.
@@ -69,7 +91,7 @@ class SlowFastLlavaProcessingInfo(BaseProcessingInfo):
     def get_mm_max_tokens_per_item(self, seq_len: int, mm_counts: Mapping[str, int]) -> Mapping[str, int]:
         return {
             "video": self.video_config.tokens(self.max_frames),
-            "image": self.video_config.image_tokens,
+            "image": self.video_config.picture_tokens(self.video_config.largest_picture, several=False),
         }
 
 
@@ -86,6 +108,7 @@ class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInf
         mm_options: MultiModalDummyOptions,
     ) -> MultiModalDataDict:
         size = self.info.video_config.geometry.image_size
+        height, width = self.info.video_config.largest_picture
         return {
             "video": self._get_dummy_videos(
                 width=size,
@@ -95,8 +118,8 @@ class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInf
                 overrides=mm_options.get("video"),
             ),
             "image": self._get_dummy_images(
-                width=size,
-                height=size,
+                width=width,
+                height=height,
                 num_images=mm_counts.get("image", 0),
                 overrides=mm_options.get("image"),
             ),
@@ -106,24 +129,49 @@ class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInf
 class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo]):
     """Frames and placeholders of videos and images; videos take the first markers."""
 
+    @cached_property
+    def _replacements(self) -> MarkerReplacements:
+        config = self.info.video_config
+        tokenizer = cast("PreTrainedTokenizerBase", self.info.get_tokenizer()) if config.time_instruction else None
+        return MarkerReplacements(self.info.get_hf_config().image_token_index, tokenizer, config.sampling)
+
     def apply(self, inputs: ProcessorInputs, timing_ctx: TimingContext) -> MultiModalInput:
-        given = sum(inputs.mm_data_items.get_all_counts().values())
-        marked = inputs.prompt.count(self.info.get_hf_config().image_token_index)
+        counts = inputs.mm_data_items.get_all_counts()
+        given, marked = sum(counts.values()), inputs.prompt.count(self.info.get_hf_config().image_token_index)
         if marked != given:
             raise ValueError(
                 f"the prompt marks {marked} videos or images with {VIDEO_MARKER}, {given} came with it: mark each once"
             )
+        self._replacements.check(inputs.prompt)
+        if counts.get("image", 0) > 1 and self.info.video_config.pictures.several == "square":
+            several = {**inputs.hf_processor_mm_kwargs, _SEVERAL: True}
+            inputs = dataclasses.replace(inputs, hf_processor_mm_kwargs=several)
         return super().apply(inputs, timing_ctx)
 
     def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
-        outputs = {}
+        outputs: dict[str, list[torch.Tensor]] = {}
         if "videos" in hf_data:
-            videos = cast("Iterable[HfVideoItem]", hf_data["videos"])  # annotated as `object`, as the images
-            outputs["video_frames"] = [self._video(video) for video in videos]
+            videos = cast("Iterable[tuple[HfVideoItem, object]]", hf_data["videos"])  # annotated as `object`
+            outputs["video_frames"] = [self._video(frames) for frames, _ in videos]
         if "images" in hf_data:
             images = cast("Iterable[HfImageItem]", hf_data["images"])
-            outputs["image_frames"] = [self._resized([image])[0] for image in images]
+            pictures = [self._picture(image, several=_SEVERAL in hf_kwargs) for image in images]
+            outputs["image_frames"] = [squares for squares, _ in pictures]
+            outputs["image_sizes"] = [torch.tensor(size) for _, size in pictures]
         return BatchFeature(outputs)
+
+    def _picture(self, image: HfImageItem, *, several: bool) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Cut a picture into squares, uint8 [N, S, S, 3]; and its height and width."""
+        config = self.info.video_config
+        picture, side = to_rgb(cast("Image.Image", image)), config.geometry.image_size
+        size = (picture.height, picture.width)
+        if config.anyres is None:
+            return self._resized([picture]), size
+        if several and config.pictures.several == "square":
+            padded = dataclasses.replace(config.frame_fit, kind="pad")
+            return torch.from_numpy(resize_frames([picture], side, padded)), size
+        canvas, fitted = config.anyres.canvas(size), config.anyres.fitted(size)
+        return torch.from_numpy(cut_tiles(picture, canvas, fitted, side)), size
 
     def _video(self, video: HfVideoItem) -> torch.Tensor:
         """Check and resize a video's frames: uint8 [T, S, S, 3]."""
@@ -137,16 +185,19 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
     def _resized(self, frames: HfVideoItem | list[HfImageItem]) -> torch.Tensor:
         if isinstance(frames, torch.Tensor):
             frames = frames.numpy()
+        video_config = self.info.video_config
         # Refuses whatever else a request sends.
-        resized = resize_frames(cast("NDArray[np.uint8]", frames), self.info.video_config.geometry.image_size)
-        return torch.from_numpy(resized)
+        images = cast("NDArray[np.uint8]", frames)
+        return torch.from_numpy(resize_frames(images, video_config.geometry.image_size, video_config.frame_fit))
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
     ) -> Mapping[str, MultiModalFieldConfig]:
+        batched = MultiModalFieldConfig.batched
         return {
-            "video_frames": MultiModalFieldConfig.batched("video"),
-            "image_frames": MultiModalFieldConfig.batched("image"),
+            "video_frames": batched("video"),
+            "image_frames": batched("image"),
+            "image_sizes": batched("image", keep_on_cpu=True),
         }
 
     def _get_prompt_updates(
@@ -155,17 +206,16 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         hf_processor_mm_kwargs: Mapping[str, object],
         out_mm_kwargs: MultiModalKwargsItems,
     ) -> Sequence[PromptUpdate]:
-        token = self.info.get_hf_config().image_token_index
         video_config = self.info.video_config
 
-        def video(index: int) -> list[int]:
+        def video(index: int) -> tuple[int, dict[str, Any]]:
             frames = out_mm_kwargs["video"][index]["video_frames"].data
-            return [token] * video_config.tokens(len(frames))
+            _, metadata = mm_items["video"].get(index)
+            return video_config.tokens(len(frames)), metadata
 
-        def image(index: int) -> list[int]:
-            return [token] * video_config.image_tokens
+        def picture(index: int) -> int:
+            size = cast("torch.Tensor", out_mm_kwargs["image"][index]["image_sizes"].data)
+            height, width = size.tolist()
+            return video_config.picture_tokens((height, width), several=_SEVERAL in hf_processor_mm_kwargs)
 
-        return [
-            PromptReplacement(modality="video", target=[token], replacement=video),
-            PromptReplacement(modality="image", target=[token], replacement=image),
-        ]
+        return self._replacements.updates(video, picture)

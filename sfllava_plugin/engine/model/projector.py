@@ -46,3 +46,7 @@ class Projector(nn.Module):
         """Apply the second linear, an affine map: [..., hidden width] -> [..., language model width]."""
         embeddings: torch.Tensor = self.linear_2(hidden)[0]
         return embeddings
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Apply both halves: [..., tower width] -> [..., language model width]."""
+        return self.output(self.hidden(features))

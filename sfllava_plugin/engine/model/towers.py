@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPVisionConfig
+from transformers import SiglipVisionConfig
 from vllm.model_executor.layers.quantization import QuantizationConfig
 from vllm.model_executor.models.clip import CLIPVisionModel
+from vllm.model_executor.models.siglip import SiglipVisionModel
 from vllm.model_executor.models.vision import run_dp_sharded_vision_model
 from vllm.platforms import current_platform
 
+from sfllava_plugin.checkpoints.families.towers import VisionConfig
 from sfllava_plugin.tokens.geometry import Geometry
 
 #: Patches that go through the tower at once: it bounds the memory of the tower's activations. On a CPU they also stay
@@ -21,16 +24,21 @@ _RESCALE = 0.00392156862745098
 
 
 def build_tower(
-    config: CLIPVisionConfig, geometry: Geometry, quant_config: QuantizationConfig | None, prefix: str
-) -> CLIPVisionModel:
-    """Build vLLM's tower, up to the layer whose hidden state is read."""
-    return CLIPVisionModel(
-        config,
-        quant_config=quant_config,
-        num_hidden_layers_override=config.num_hidden_layers + geometry.feature_layer + 1,
-        require_post_norm=False,
-        prefix=prefix,
-    )
+    config: VisionConfig, geometry: Geometry, quant_config: QuantizationConfig | None, prefix: str
+) -> CLIPVisionModel | SiglipVisionModel:
+    """Build vLLM's tower, up to the layer whose hidden state is read.
+
+    No layer is selected when it runs: vLLM counts negative layers from the end of the uncut tower.
+    """
+    settings: dict[str, Any] = {
+        "quant_config": quant_config,
+        "num_hidden_layers_override": config.num_hidden_layers + geometry.feature_layer + 1,
+        "require_post_norm": False,
+        "prefix": prefix,
+    }
+    if isinstance(config, SiglipVisionConfig):
+        return SiglipVisionModel(config, **settings)
+    return CLIPVisionModel(config, **settings)
 
 
 class FrameEncoder(nn.Module):

@@ -61,8 +61,14 @@ class QuestionPlanner:
         Raises:
             VideoError: it cannot be read.
         """
-        size = self._video_config.geometry.image_size
-        video = read_video(path, num_frames=self._frames, image_size=size, limits=self._limits)
+        video = read_video(
+            path,
+            num_frames=self._frames,
+            image_size=self._video_config.geometry.image_size,
+            sampling=self._video_config.sampling,
+            fit=self._video_config.frame_fit,
+            limits=self._limits,
+        )
         return IdentifiedVideo(video, video_identifier(path, self._frames))
 
     def prompt(self, question: Question) -> Prompt:

@@ -234,7 +234,7 @@ class Runner:
             model=self.model,
             video=str(Path(question.video)),
             frames=indices,
-            slow_frames=self.video_config.pathways.slow_frames(len(indices)),
+            slow_frames=self.video_config.layout.slow_frames(len(indices)),
             video_tokens=self.video_config.tokens(len(indices)),
             prompt=item.prompt.text,
             prompt_token_ids=list(output.prompt_token_ids),

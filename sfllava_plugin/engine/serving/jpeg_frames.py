@@ -32,7 +32,7 @@ def load(data: str, num_frames: int, options: LoaderOptions) -> tuple[NDArray[np
         VideoError: a frame is not a JPEG, or is too large.
     """
     parts = data.split(",")
-    indices = sample_indices(len(parts), num_frames)
+    indices = sample_indices(len(parts), num_frames, options.sampling)
     resized = {index: _read(parts[index], index, options) for index in set(indices)}
     frames = np.concatenate([resized[index] for index in indices])
     return frames, metadata(Video(frames, tuple(indices), len(parts), 0.0, "images"))
@@ -44,6 +44,6 @@ def _read(part: str, index: int, options: LoaderOptions) -> NDArray[np.uint8]:
             if image.width * image.height > options.limits.pixels:
                 limit = f"the limit is {options.limits.pixels} pixels"
                 raise VideoError(f"frame {index} has {image.width}x{image.height}, {limit}; give a smaller one")
-            return resize_frames([image], options.image_size)
+            return resize_frames([image], options.image_size, options.fit)
     except (OSError, SyntaxError, Image.DecompressionBombError, binascii.Error) as error:
         raise VideoError(f"frame {index} is not a JPEG in base64; encode each frame as one") from error

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from vllm.config import ModelConfig
 
+    from sfllava_plugin.video.fit import Fit
     from sfllava_plugin.video.frames import Video
+    from sfllava_plugin.video.sampling import Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class LoaderOptions:
 
     frames: int
     image_size: int
+    sampling: "Sampling"
+    fit: "Fit"
     limits: Limits
 
 
@@ -95,6 +99,8 @@ def load(data: bytes, num_frames: int, options: LoaderOptions) -> "tuple[NDArray
         data,
         num_frames=frames,
         image_size=options.image_size,
+        sampling=options.sampling,
+        fit=options.fit,
         limits=options.limits,
         fail_when_busy=middleware.is_server(),
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sfllava_plugin.video.frames import Video
+    from sfllava_plugin.video.sampling import Sampling
 
 #: Values of FILES: the worker may read all files, or only those of the program.
 ALL_FILES, NO_FILES = "all", "none"
@@ -42,7 +43,8 @@ class Request(TypedDict):
     Attributes:
         path: None for a video whose open file comes with the request.
         name: the name used in error messages.
-        num_frames, image_size: as in `video.decode.decode`.
+        num_frames, image_size, sampling: as in `video.decode.decode`.
+        fit: the fields of `Fit`.
         limits: the fields of `Limits`.
     """
 
@@ -50,6 +52,8 @@ class Request(TypedDict):
     name: str
     num_frames: int
     image_size: int
+    sampling: "Sampling"
+    fit: dict[str, Any]
     limits: dict[str, Any]
 
 
@@ -93,6 +97,7 @@ def _receive(channel: socket.socket) -> tuple[Request, int | None] | None:
 def _serve(channel: socket.socket, decode: "Callable[..., Video]", request: Request, file: int | None) -> None:
     from sfllava_plugin.limits import Limits
     from sfllava_plugin.video.errors import VideoError
+    from sfllava_plugin.video.fit import Fit
 
     limits = Limits(**request["limits"])
     _limit_memory(limits.decode_bytes)
@@ -104,6 +109,8 @@ def _serve(channel: socket.socket, decode: "Callable[..., Video]", request: Requ
             request["path"] if file is None else f"/dev/fd/{file}",
             num_frames=request["num_frames"],
             image_size=request["image_size"],
+            sampling=request["sampling"],
+            fit=Fit(**request["fit"] | {"fill": tuple(request["fit"]["fill"])}),
             limits=limits,
             name=request["name"],
         )

@@ -1,0 +1,5 @@
+"""Small checkpoints of every family (tests/reference_family)."""
+
+from tests.reference_family.conftest import checkpoint
+
+__all__ = ["checkpoint"]
