@@ -7,6 +7,9 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+#: Next line, line separator and paragraph separator.
+_LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+
 
 class BatchError(ValueError):
     """An unusable file of questions or answers; the message names the place."""
@@ -91,4 +94,8 @@ class InOrder:
 
 
 def dump(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False)
+    """Write a row as JSON that is one line for every reader.
+
+    JSON leaves three of the line ends as they are that Python's ``splitlines`` knows.
+    """
+    return json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sfllava_plugin._atomic import atomic_write
+from sfllava_plugin.batch.files import dump
 
 
 def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str, Any]]], rank: int = 0) -> None:
@@ -30,4 +31,4 @@ def write(folder: Path, run: Mapping[str, Any], rows: Mapping[str, list[dict[str
     for task, of_task in rows.items():
         name = f"{task}.jsonl" if rank == 0 else f"{task}.{rank}.jsonl"
         with (folder / name).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of_task)
+            file.writelines(dump(row) + "\n" for row in of_task)

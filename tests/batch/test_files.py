@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sfllava_plugin.batch.files import BatchError, InOrder, Row, read_rows
+from sfllava_plugin.batch.files import BatchError, InOrder, Row, dump, read_rows
 
 ROWS = [Row(id=name, video="v.mp4", question="?") for name in ("a", "b", "c")]
 
@@ -56,3 +56,8 @@ def test_a_stream_is_written_in_order_without_delay():
     assert [json.loads(line)["id"] for line in out.getvalue().splitlines()] == ["a", "b"]
     stream.add({"id": "c", "error": "x"})
     assert stream.failed == {"c"}
+
+
+def test_a_row_is_one_line_for_every_reader():
+    row = {"text": "".join(map(chr, range(0x3000)))}
+    assert [json.loads(line) for line in dump(row).splitlines()] == [row]

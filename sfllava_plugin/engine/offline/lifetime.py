@@ -65,7 +65,7 @@ class Engine:
         except Exception as error:
             # When the engine dies, a thread of vLLM's client closes the sockets; sending then raises their errors.
             if isinstance(error, EngineDeadError) or self._has_ended():
-                raise self._died(EngineDeadError()) from error
+                raise self._died(EngineDeadError().with_traceback(error.__traceback__)) from error
             raise
 
     def step(self) -> list[RequestOutput]:
