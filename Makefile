@@ -34,6 +34,11 @@ faults: $(READY)
 pure:
 	packaging/pure $(PYTHON)
 
+# The same on a release that is installed here, or else downloaded.
+pure-%: $(READY)
+	@if python=$$(PATH=$(BIN):$$PATH packaging/find_python $*); then packaging/pure "$$python"; \
+	  else echo "NOT TESTED: Python $* is neither installed here nor to be fetched" >&2; fi
+
 # Check that `pip install` resolves to the tested releases on each Python, and that a wheel is complete.
 resolve: $(READY)
 	$(BIN)/python -m pytest -m network tests/packaging

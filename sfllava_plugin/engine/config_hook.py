@@ -63,9 +63,8 @@ def complete(model_config: "ModelConfig") -> None:
     frames = video["num_frames"]
     if not isinstance(frames, int) or not 1 <= frames <= limits.frames:
         raise ValueError(f"num_frames of a video must be 1 to {limits.frames}, not {frames!r}")
-    video[OPTIONS_KEY] = LoaderOptions(
-        frames, video_config.geometry.image_size, video_config.sampling, video_config.frame_fit, limits
-    )
+    size, sampling, fit = video_config.geometry.image_size, video_config.sampling, video_config.frame_fit
+    video[OPTIONS_KEY] = LoaderOptions(frames, size, limits, sampling, fit)
     if (tokens := video_config.tokens(frames)) >= model_config.max_model_len:
         raise ValueError(
             f"{frames} frames through {video_config.pathways} take {tokens} tokens, and the context is "

@@ -4,6 +4,7 @@ import pytest
 
 from sfllava_plugin.engine.serving.video_loader import LoaderOptions
 from sfllava_plugin.limits import Limits
+from sfllava_plugin.video.fit import Fit
 from tests.engine.support import KV_CACHE
 
 
@@ -28,7 +29,8 @@ def test_a_name_brings_its_defaults(arguments):
     assert config.model_config.served_model_name == "mine"
     assert config.model_config.max_model_len == 4096
     video = config.model_config.multimodal_config.media_io_kwargs["video"]
-    assert video == {"num_frames": 50, "sfllava": LoaderOptions(50, 336, Limits())}
+    squash = Fit("squash", fill=(122, 116, 104))
+    assert video == {"num_frames": 50, "sfllava": LoaderOptions(50, 336, Limits(), "middles", squash)}
     assert config.model_config.hf_config.sfllava["pathways"] == "slowfast-slow_10frms_spatial_1d_max_pool-fast_4x4"
 
 

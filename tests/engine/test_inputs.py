@@ -25,8 +25,8 @@ def generate():
 
 @pytest.fixture(scope="module")
 def compact(runners):
-    """An engine with 576 tokens per video: several fit one prompt."""
-    return runners(hf_overrides={"sfllava": {"pathways": "temporal_global_pool"}})
+    """An engine with 576 tokens per video or picture: several fit one prompt."""
+    return runners(hf_overrides={"sfllava": {"pathways": "temporal_global_pool", "max_tiles": 0}})
 
 
 def recompute(folder, runner, prompt, features, steps=8):
@@ -48,7 +48,7 @@ def test_several_videos_keep_their_order(compact, checkpoints, clips, generate):
     assert answers[0] != answers[1], "the order makes no difference"
 
 
-def test_an_image_is_one_unpooled_frame(compact, checkpoints, clips, generate):
+def test_without_tiles_a_picture_is_one_unpooled_frame(compact, checkpoints, clips, generate):
     frame = decode(clips(1), num_frames=1, image_size=336).frames
     prompt = "USER: <image>\nWhat is it? ASSISTANT:"
     features = reference.video_features(checkpoints(), frame, "concat")

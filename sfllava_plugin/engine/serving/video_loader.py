@@ -12,13 +12,13 @@ from sfllava_plugin.checkpoints.prepared import VIDEO_PROCESSOR
 from sfllava_plugin.engine.serving import middleware
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.fit import SQUASH, Fit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from vllm.config import ModelConfig
 
-    from sfllava_plugin.video.fit import Fit
     from sfllava_plugin.video.frames import Video
     from sfllava_plugin.video.sampling import Sampling
 
@@ -39,9 +39,9 @@ class LoaderOptions:
 
     frames: int
     image_size: int
-    sampling: "Sampling"
-    fit: "Fit"
     limits: Limits
+    sampling: "Sampling" = "middles"
+    fit: Fit = SQUASH
 
 
 def register() -> None:
