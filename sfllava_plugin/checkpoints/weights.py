@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 
@@ -36,9 +36,18 @@ def link(folder: Path, out: Path) -> None:
 
 
 def tensors(folder: Path) -> Iterator[tuple[str, TensorSlice]]:
-    """Yield the name and the slice of every tensor."""
+    """Yield the name and the slice of every tensor.
+
+    Raises:
+        CheckpointError: a file is damaged.
+    """
     for path in weight_files(folder):
-        if path.suffix == ".safetensors":
+        if path.suffix != ".safetensors":
+            continue
+        try:
             with safe_open(path, framework="pt") as weights:
                 for name in weights.keys():  # noqa: SIM118 - not a mapping
                     yield name, weights.get_slice(name)
+        except SafetensorError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{path}: is damaged ({reason}); get it anew") from error

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.errors import EngineDied, EngineStartError
+from sfllava_plugin.registry import Entry
 from sfllava_plugin.shapes import clips
 from tests.faults import inputs
 
@@ -45,12 +47,13 @@ def run(command_environment):
 
 @pytest.fixture(scope="module")
 def truncated(small_hf, tmp_path_factory):
-    """A checkpoint without the last kilobyte of its weights."""
+    """A model directory whose checkpoint has lost the last kilobyte of its weights."""
     folder = tmp_path_factory.mktemp("truncated") / "llava"
     shutil.copytree(small_hf, folder)
+    directory = prepare(Entry(name="llava", checkpoint=str(folder)), folder.with_name("prepared"))
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
-    return folder
+    return directory
 
 
 def check_line(err, *words):
@@ -72,7 +75,14 @@ def test_a_failed_start_in_the_engine_process(run, made, good):
     check_line(err, "the engine did not start: ValueError: No available memory for the cache blocks")
 
 
-def test_truncated_weights(run, made, good, truncated):
+def test_weights_truncated_before_they_are_prepared(run, made, good, truncated):
+    folder = truncated.with_name("llava")
+    code, out, err = run("ask", made / "plain.mp4", good.question, "--model", folder)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"sfllava: {folder}/model.safetensors: is damaged (") and err.count("\n") == 1
+
+
+def test_weights_truncated_after_they_were_prepared(run, made, good, truncated):
     engine = json.dumps({"kv_cache_memory_bytes": 2**26})
     code, out, err = run("ask", made / "plain.mp4", good.question, "--model", truncated, "--engine-args", engine)
     assert (code, out) == (2, "")
