@@ -26,7 +26,7 @@ USER_FILE = "SFLLAVA_REGISTRY"
 _PARTS = ("models", "limits")
 #: The pathways with which a checkpoint was trained on videos.
 NATIVE = "native"
-_LINEAR = re.compile(r"linear-([0-9]+(?:\.[0-9]+)?)")
+_LINEAR = re.compile(r"linear-([0-9]{1,3}(?:\.[0-9]{1,9})?)")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -62,8 +62,8 @@ def checked_rope(text: Any) -> str:
     Raises:
         ValueError: it is neither.
     """
-    if text != "checkpoint" and not (isinstance(text, str) and _LINEAR.fullmatch(text) and rope_factor(text)):
-        raise ValueError(f"unknown rope {text!r}: use checkpoint or linear-FACTOR, as in linear-2")
+    if text != "checkpoint" and not (isinstance(text, str) and (rope_factor(text) or 0) >= 1):
+        raise ValueError(f"unknown rope {text!r}: use checkpoint or linear-FACTOR, as in linear-2, from 1 to 999")
     return str(text)
 
 

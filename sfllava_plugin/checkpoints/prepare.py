@@ -8,10 +8,6 @@ renamed, so preparing twice, or in two processes at once, is safe.
 
 import hashlib
 import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +16,9 @@ from platformdirs import user_cache_path
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin import prompts, registry
-from sfllava_plugin.checkpoints import adapters, families, json_files, rope, vocabulary, weights
+from sfllava_plugin.checkpoints import adapters, families, json_files, room, rope, vocabulary, weights
 from sfllava_plugin.checkpoints import tokenizer as tokenizer_files
+from sfllava_plugin.checkpoints.aside import aside, remove_leftovers
 from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.formats import Format, read_json
 from sfllava_plugin.checkpoints.hub import checkpoint_folder, entry_of
@@ -29,6 +26,7 @@ from sfllava_plugin.checkpoints.prepared import (
     ARCHITECTURE,
     CHAT_TEMPLATE,
     MANIFEST,
+    POSITIONS,
     VIDEO_PROCESSOR,
     CheckpointError,
     is_prepared,
@@ -80,14 +78,15 @@ def prepare(entry: Entry, out: str | os.PathLike[str] | None = None) -> Path:
         raise CheckpointError(f"{folder}: is a model directory already; name the checkpoint it was made from")
     source = _Source(entry, folder, *families.find(folder, entry.format))
     directory = Path(out) if out else cache_folder() / f"{_short_name(entry)}-{_digest(source)}"
+    remove_leftovers(directory.parent)
     if out is None and is_prepared(directory) and _links_hold(directory):
         return directory
     if directory.exists() and not is_prepared(directory) and any(directory.iterdir()):
         raise CheckpointError(f"{directory}: holds other files; choose an empty or a new folder")
     try:
-        with _aside(directory) as aside:
-            _write(source, aside)
-            _put_in_place(aside, directory, replace=out is not None)
+        with aside(directory) as written:
+            _write(source, written)
+            _put_in_place(written, directory, replace=out is not None)
     except OSError as error:
         remedy = "choose another folder" if out else f"set {_CACHE_VARIABLE} to another folder"
         raise CheckpointError(f"{directory}: cannot be written: {error.strerror}; {remedy}") from error
@@ -106,8 +105,11 @@ def _write(source: _Source, out: Path) -> None:
     vocab = tokenizer.get_vocab()
     config = source.family.read_config(folder, source.format, vocab[prompts.VIDEO_MARKER])
     text = config.get_text_config()
-    settings = settle(entry, source.family.native, source.family.name)
-    text.rope_parameters = rope.scaled(text.rope_parameters, settings.rope)
+    settings = settle(entry, source.family.settings(read_json(folder / "config.json")), source.family.name)
+    files = rope.fields(text)
+    source.family.stretch(text, source.format)
+    own = rope.fields(text)
+    text.update(positions := rope.chosen(settings.rope, own, files))
     video = VideoConfig(
         frames=settings.frames,
         pathways=settings.pathways,
@@ -124,7 +126,10 @@ def _write(source: _Source, out: Path) -> None:
         weights=families.extra_weights(folder),
         trained_vocab_size=vocabulary.extend(text, folder, max(vocab.values())),
     )
-    context = _context(entry.name, settings.max_model_len, text, video)
+    context = rope.context(settings.max_model_len, positions)
+    video.check()
+    if problem := room.shortage(video, video.frames, context, lambda: tokenizer):
+        raise CheckpointError(f"{entry.name}: {problem}: use fewer frames or a coarser pathway")
     family = entry.prompts or source.family.prompts(config, tokenizer)
     template = prompts.chat_template(
         family,
@@ -142,6 +147,7 @@ def _write(source: _Source, out: Path) -> None:
     elif not adapters.merge(folder, out, settings.lora_alpha) and entry.lora_alpha is not None:
         raise CheckpointError(f"{entry.name}: lora_alpha weighs adapters, and {folder} has none: leave it out")
     json_files.link_others(folder, out)
+    asked = entry.engine.get("max_model_len", settings.max_model_len)
     # Last: with it the folder counts as complete.
     json_files.write(
         out / MANIFEST,
@@ -152,22 +158,10 @@ def _write(source: _Source, out: Path) -> None:
             "format": source.format,
             "prompts": family,
             "engine": {"max_model_len": context} | entry.engine,
+            # For an override of `rope` (engine/rope_override.py).
+            POSITIONS: {"checkpoint": own, "files": files, "asked": asked},
         },
     )
-
-
-def _context(name: str, asked: int | None, text: PreTrainedConfig, video: VideoConfig) -> int:
-    """Return the context length; refuse frames and pathways that leave no room for a question."""
-    trained = rope.positions(text)
-    context = min(asked or trained, trained)
-    video.check()
-    tokens = video.tokens(video.frames)
-    if tokens >= context:
-        raise CheckpointError(
-            f"{name}: {video.frames} frames through {video.pathways} take {tokens} tokens, and the context is "
-            f"{context}: use fewer frames or a coarser pathway"
-        )
-    return context
 
 
 def _own_template(folder: Path) -> str | None:
@@ -229,26 +223,13 @@ def _links_hold(directory: Path) -> bool:
     return all(path.exists() for path in directory.iterdir())
 
 
-@contextmanager
-def _aside(directory: Path) -> Iterator[Path]:
-    """Make a new folder beside ``directory``, and remove it afterwards unless it was moved."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    # Not one of tempfile's, which only its owner may read: the user's umask decides.
-    aside = directory.parent / f".{directory.name}-{secrets.token_hex(4)}"
-    aside.mkdir()
+def _put_in_place(written: Path, directory: Path, replace: bool) -> None:
+    """Rename ``written`` to ``directory``; another process may have written the same first."""
     try:
-        yield aside
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _put_in_place(aside: Path, directory: Path, replace: bool) -> None:
-    """Rename ``aside`` to ``directory``; another process may have written the same first."""
-    try:
-        aside.rename(directory)
+        written.rename(directory)
     except OSError:
         if not replace and is_prepared(directory) and _links_hold(directory):
             return
-        with _aside(directory) as retired:
+        with aside(directory) as retired:
             directory.rename(retired / "old")
-            aside.rename(directory)
+            written.rename(directory)

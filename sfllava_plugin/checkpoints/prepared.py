@@ -14,6 +14,8 @@ ARCHITECTURE = "SlowFastLlavaForConditionalGeneration"
 VIDEO_PROCESSOR = "SlowFastLlavaVideoProcessor"
 #: The file that marks a model directory. It holds the origin, and defaults for the engine.
 MANIFEST = "sfllava.json"
+#: The key of that file for the positions of the checkpoint (checkpoints/rope.py).
+POSITIONS = "positions"
 #: The chat template with the paper's prompts.
 CHAT_TEMPLATE = "chat_template.jinja"
 
@@ -27,7 +29,13 @@ def is_prepared(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / MANIFEST).is_file()
 
 
+def manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the manifest of a model directory."""
+    found: dict[str, Any] = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+    return found
+
+
 def engine_defaults(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a model directory's defaults for engine arguments that the user leaves unset."""
-    engine: dict[str, Any] = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["engine"]
+    engine: dict[str, Any] = manifest(folder)["engine"]
     return engine

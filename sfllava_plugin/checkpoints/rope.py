@@ -1,4 +1,8 @@
-"""The positions a language model reads, and scaling them as an entry asks."""
+"""The positions a language model reads, and scaling them as an entry asks.
+
+An entry's factor multiplies the positions of the files. LLaVA-NeXT-Video's reach further unscaled, because its program
+reads past their end (families/next_video.py); a factor does not multiply these: linear-2 means 2 x 4096 there, too.
+"""
 
 from typing import Any
 
@@ -6,6 +10,29 @@ from transformers import PreTrainedConfig
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.registry import rope_factor
+
+#: Fields of a language model's configuration.
+_FIELDS = ("rope_parameters", "max_position_embeddings")
+
+
+def fields(text_config: PreTrainedConfig) -> dict[str, Any]:
+    """Copy the fields about positions."""
+    return {name: getattr(text_config, name) for name in _FIELDS}
+
+
+def chosen(rope: str, checkpoint: dict[str, Any], files: dict[str, Any]) -> dict[str, Any]:
+    """Choose the fields about positions for a value of the setting ``rope``.
+
+    Args:
+        checkpoint: those the family reads by itself.
+        files: those in the checkpoint's files, which a factor scales.
+
+    Raises:
+        CheckpointError: the checkpoint scales its positions in another way already.
+    """
+    if rope_factor(rope) is None:
+        return checkpoint
+    return files | {"rope_parameters": scaled(files["rope_parameters"], rope)}
 
 
 def scaled(parameters: dict[str, Any], rope: str) -> dict[str, Any]:
@@ -24,8 +51,13 @@ def scaled(parameters: dict[str, Any], rope: str) -> dict[str, Any]:
     return {**parameters, "rope_type": "linear", "factor": factor}
 
 
-def positions(text_config: PreTrainedConfig) -> int:
-    """Count the positions, as vLLM does (config/model.py, `_get_and_verify_max_len`)."""
-    parameters = text_config.rope_parameters or {}
+def positions(found: dict[str, Any]) -> int:
+    """Count the positions of `fields`, as vLLM does (config/model.py, `_get_and_verify_max_len`)."""
+    parameters = found["rope_parameters"] or {}
     factor = parameters["factor"] if parameters.get("rope_type") == "linear" else 1
-    return int(text_config.max_position_embeddings * factor)
+    return int(found["max_position_embeddings"] * factor)
+
+
+def context(asked: int | None, found: dict[str, Any]) -> int:
+    """Return the context: as asked, but no longer than the positions of `fields`."""
+    return min(asked or positions(found), positions(found))

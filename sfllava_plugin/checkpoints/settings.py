@@ -18,7 +18,6 @@ class Native:
         frames: of a video.
         pathways: a notation; None for families trained on images alone, which get the paper's.
         newline, order, pool, sampling, fit, time_instruction: as in `video_config.VideoConfig`.
-        max_model_len: the context; None is the language model's.
         lora_alpha: the weight of adapters in the files (adapters.py); None for families that have none.
     """
 
@@ -30,7 +29,6 @@ class Native:
     sampling: Sampling = "linspace"
     fit: FitKind = "squash"
     time_instruction: bool = False
-    max_model_len: int | None = None
     lora_alpha: float | None = None
 
 
@@ -80,6 +78,6 @@ def settle(entry: Entry, native: Native, family: str) -> Settings:
         fit=entry.fit or native.fit,
         time_instruction=native.time_instruction if entry.time_instruction is None else entry.time_instruction,
         rope=entry.rope or "checkpoint",
-        max_model_len=entry.max_model_len or native.max_model_len,
+        max_model_len=entry.max_model_len,
         lora_alpha=native.lora_alpha if entry.lora_alpha is None else entry.lora_alpha,
     )

@@ -75,7 +75,7 @@ def resolve(arguments: "EngineArgs") -> None:
     if is_prepared(arguments.model):
         connector.enable(arguments, registry.load().limits.pixels)
         _apply_defaults(arguments, engine_defaults(arguments.model))
-        rope_override.apply(arguments)
+        rope_override.apply(arguments, explicit.names(arguments))
 
 
 def _entry(model: str) -> "registry.Entry | None":

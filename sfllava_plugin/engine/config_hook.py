@@ -4,14 +4,18 @@ vLLM maps architectures to classes that may complete a model's configuration (vl
 The number of frames must be set there, or vLLM's own default of 32 reaches the loader.
 """
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfllava_plugin import registry
+from sfllava_plugin.checkpoints import room
 from sfllava_plugin.checkpoints.prepared import ARCHITECTURE
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.serving.video_loader import OPTIONS_KEY, LoaderOptions, options_of
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
     from vllm.config import ModelConfig, VllmConfig
 
 
@@ -61,12 +65,15 @@ def complete(model_config: "ModelConfig") -> None:
     if video.get("num_frames", -1) == -1:
         video["num_frames"] = video_config.frames
     frames = video["num_frames"]
-    if not isinstance(frames, int) or not 1 <= frames <= limits.frames:
+    if not isinstance(frames, int) or isinstance(frames, bool) or not 1 <= frames <= limits.frames:
         raise ValueError(f"num_frames of a video must be 1 to {limits.frames}, not {frames!r}")
     size, sampling, fit = video_config.geometry.image_size, video_config.sampling, video_config.frame_fit
     video[OPTIONS_KEY] = LoaderOptions(frames, size, limits, sampling, fit)
-    if (tokens := video_config.tokens(frames)) >= model_config.max_model_len:
-        raise ValueError(
-            f"{frames} frames through {video_config.pathways} take {tokens} tokens, and the context is "
-            f"{model_config.max_model_len}: take fewer frames, a coarser pathway or a larger --max-model-len"
-        )
+    if problem := room.shortage(video_config, frames, model_config.max_model_len, partial(_tokenizer, model_config)):
+        raise ValueError(f"{problem}: take fewer frames, a coarser pathway or a larger --max-model-len")
+
+
+def _tokenizer(model_config: "ModelConfig") -> "PreTrainedTokenizerBase":
+    from sfllava_plugin.checkpoints import tokenizer
+
+    return tokenizer.load(Path(model_config.tokenizer))

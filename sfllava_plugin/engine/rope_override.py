@@ -4,10 +4,10 @@ vLLM reads the scaling of positions from the language model's part of the config
 context from it, before the hook of our architecture runs (config_hook.py).
 """
 
-from pathlib import Path
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from sfllava_plugin.checkpoints.formats import read_json
+from sfllava_plugin.checkpoints.prepared import POSITIONS, manifest
 from sfllava_plugin.checkpoints.video_config import KEY
 from sfllava_plugin.registry import checked_rope
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from vllm.engine.arg_utils import EngineArgs
 
 
-def apply(arguments: "EngineArgs") -> None:
+def apply(arguments: "EngineArgs", set_by_user: Collection[str]) -> None:
     """Replace the key ``rope`` in the overrides of a model directory by the fields of vLLM's own.
+
+    The context follows the positions, as in an entry of the registry, unless it is among the arguments ``set_by_user``.
 
     Raises:
         ValueError: no such scaling, or the checkpoint scales its positions in another way.
@@ -28,9 +30,13 @@ def apply(arguments: "EngineArgs") -> None:
     if not isinstance(own, dict) or "rope" not in own:
         return
     # Imported late: most processes have no such override.
-    from sfllava_plugin.checkpoints.rope import scaled
+    from sfllava_plugin.checkpoints import rope
 
-    text = read_json(Path(arguments.model) / "config.json")["text_config"]
+    described = manifest(arguments.model)
+    if (known := described.get(POSITIONS)) is None:
+        raise ValueError(f"{KEY}.rope: {arguments.model} was written by an earlier release: prepare the model again")
+    positions = rope.chosen(checked_rope(own["rope"]), known["checkpoint"], known["files"])
     rest = {name: value for name, value in own.items() if name != "rope"}
-    changed = {"rope_parameters": scaled(text["rope_parameters"], checked_rope(own["rope"]))}
-    arguments.hf_overrides = overrides | {KEY: rest, "text_config": changed | overrides.get("text_config", {})}
+    arguments.hf_overrides = overrides | {KEY: rest, "text_config": positions | overrides.get("text_config", {})}
+    if "max_model_len" not in set_by_user and arguments.max_model_len == described["engine"]["max_model_len"]:
+        arguments.max_model_len = rope.context(known["asked"], positions)

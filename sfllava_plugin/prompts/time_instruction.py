@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from sfllava_plugin.video.sampling import Sampling
 
 
+def longest_instruction(frames: int, seconds: float) -> str:
+    """Write the instruction of a video of ``seconds``, in line breaks; a shorter video's is no longer."""
+    last = int(seconds)
+    return f"\n{time_instruction(last, 1.0, [last] * frames, 'linspace')}\n"
+
+
 def time_instruction(total_frames: int, fps: float, indices: Sequence[int], sampling: Sampling) -> str:
     """Write the instruction of one video; "" if its frames have no known times.
 

@@ -164,9 +164,9 @@ def test_the_wrong_format(refused, asked, found):
     ("settings", "message"),
     [
         # A grid of 6x6: 10 * 18 slow tokens, and 16 for every frame.
-        ({"frames": 1024}, "1024 frames through slowfast-.* take 16564 tokens, and the context is 4096"),
+        ({"frames": 1024, "max_model_len": 4096}, "1024 frames through slowfast-.* take 16564 tokens, .* is 4096"),
         ({"max_model_len": 980}, "take 980 tokens, and the context is 980: use fewer frames"),
-        ({"pathways": "concat", "frames": 200}, "200 frames through concat take 7200 tokens"),
+        ({"pathways": "concat", "frames": 1000}, "1000 frames through concat take 36000 tokens, .* is 32768"),
     ],
 )
 def test_pathways_that_leave_no_room_for_a_question(refused, settings, message):

@@ -103,7 +103,7 @@ NEXT_VIDEO = (32, "average", "none", "before_projector", "linspace", "crop", Fal
 SETTINGS = {
     "1.5": (50, PAPER, "none", "after_projector", "middles", "crop", False, 4096),
     "next": (50, PAPER, "none", "after_projector", "middles", "squash", False, 4096),
-    "next of Mistral": (50, PAPER, "none", "after_projector", "middles", "squash", False, 4096),
+    "next of Mistral": (50, PAPER, "none", "after_projector", "middles", "squash", False, 32768),
     "next-video": NEXT_VIDEO,
     "next-video of Yi": NEXT_VIDEO,
     "onevision": ONEVISION,

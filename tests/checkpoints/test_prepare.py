@@ -17,6 +17,7 @@ CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261302
 # <image> follows the 32000 or 2000 pieces and the family's own special tokens. ENDS: the ids that end a reply.
 MARKER = {"vicuna": 32000, "mistral": 32000, "yi": 32002, "llama3": 2005, "qwen": 2003}
 ENDS = {"vicuna": [2], "mistral": [2], "yi": [32001], "llama3": [2004], "qwen": [2002]}
+POSITIONS = {"vicuna": 4096, "mistral": 32768, "yi": 4096, "llama3": 8192, "qwen": 32768}
 TEXT_MODEL = {"vicuna": "llama", "mistral": "mistral", "yi": "llama", "llama3": "llama", "qwen": "qwen2"}
 
 
@@ -118,7 +119,7 @@ def test_every_family_is_prepared(written, family, layout):
     assert "key frames from a video" in (out / "chat_template.jinja").read_text(encoding="utf-8")
     manifest = read(out / "sfllava.json")
     assert (manifest["prompts"], manifest["format"], manifest["checkpoint"]) == (family, layout, str(folder))
-    assert manifest["engine"] == {"max_model_len": 4096}
+    assert manifest["engine"] == {"max_model_len": POSITIONS[family]}
 
 
 TEXTS = [
@@ -167,7 +168,7 @@ def test_settings_of_the_entry_are_written(small_hf):
 
 @pytest.mark.parametrize(
     ("family", "wanted", "context"),
-    [("vicuna", 9000, 4096), ("vicuna", None, 4096), ("qwen", 9000, 9000), ("qwen", None, 4096)],
+    [("vicuna", 9000, 4096), ("vicuna", None, 4096), ("qwen", 9000, 9000), ("qwen", None, 32768)],
 )
 def test_the_context_is_never_longer_than_the_trained_one(written, family, wanted, context):
     out = prepared(written(family, layout="hf")[0], max_model_len=wanted)

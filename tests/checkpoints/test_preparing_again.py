@@ -119,7 +119,7 @@ def test_an_interruption_leaves_nothing(folder, cache):
         deadline = time.monotonic() + 60
         while not (seen or over.is_set()) and time.monotonic() < deadline:
             time.sleep(0.05)
-            seen.extend(cache.glob(".*/config.json"))
+            seen.extend(cache.glob(".*/new/config.json"))
         if not over.is_set():
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -133,6 +133,44 @@ def test_an_interruption_leaves_nothing(folder, cache):
         thread.join()
     assert seen
     assert list(cache.iterdir()) == []
+
+
+PREPARE_ONE = """
+import sys
+from sfllava_plugin.checkpoints.prepare import prepare
+from sfllava_plugin.registry import Entry
+prepare(Entry(name="tested", checkpoint=sys.argv[1]))
+"""
+
+
+def test_the_leftovers_of_killed_processes_are_removed_and_no_others(folder, cache):
+    ready = prepare(entry(folder, frames=3))
+    # Reading a pipe without a writer blocks the preparation halfway.
+    (folder / "generation_config.json").unlink()
+    os.mkfifo(folder / "generation_config.json")
+    other = Path(shutil.copytree(folder, folder.with_name("other"), ignore=lambda *_: ["generation_config.json"]))
+    blocked = subprocess.Popen([sys.executable, "-c", PREPARE_ONE, str(folder)])
+    try:
+        deadline = time.monotonic() + 60
+        while not (halfway := list(cache.glob(".*/new/config.json"))) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        [written] = halfway
+        strangers = [cache / ".git", cache / ".tested-0123abcd.writing", cache / ".notes"]
+        for stranger in strangers[:2]:
+            (stranger / "kept").mkdir(parents=True)
+        strangers[2].write_text("kept")
+        prepare(entry(other))
+        assert written.is_file(), "the process is alive"
+        blocked.kill()
+        blocked.wait()
+        assert written.is_file(), "a killed process cannot tidy up"
+        # One that is there already is reason enough.
+        assert prepare(entry(other)).is_dir()
+        assert set(cache.glob(".*")) == set(strangers)
+        assert (ready / "sfllava.json").is_file()
+    finally:
+        blocked.kill()
+        blocked.wait()
 
 
 PREPARE_MANY = """

@@ -25,7 +25,7 @@ def prepared(folder, **settings) -> tuple[dict, int, int]:
     text = config["text_config"]
     parameters = text["rope_parameters"]
     scaling = {key: parameters[key] for key in ("rope_type", "factor") if key in parameters}
-    return scaling, rope.positions(LlamaConfig(**text)), manifest["engine"]["max_model_len"]
+    return scaling, rope.positions(text), manifest["engine"]["max_model_len"]
 
 
 @pytest.fixture
@@ -71,12 +71,18 @@ def test_the_program_of_next_video_scales_vicuna_alone(original_next_video, fami
 def test_an_entry_scales_and_its_context_follows(tmp_path, checkpoint):
     next_image = {"rope": "linear-2", "pathways": "average", "frames": 32}
     assert prepared(checkpoint("llava-next"), **next_image, max_model_len=8192) == (linear(2.0), 8192, 8192)
-    # The paper's context, though the positions would reach further.
-    assert prepared(checkpoint("llava-next"), **next_image) == (linear(2.0), 8192, 4096)
+    assert prepared(checkpoint("llava-next"), **next_image) == (linear(2.0), 8192, 8192)
     assert prepared(checkpoint("llava-next"), rope="checkpoint", max_model_len=8192) == (PLAIN, 4096, 4096)
     later = checkpoints.write(tmp_path / "later", "next-video", image_size=84, changes=LATER)
     assert prepared(later, rope="linear-2") == (linear(2.0), 8192, 8192)
     assert prepared(later, rope="linear-2", max_model_len=5000)[2] == 5000
+
+
+@pytest.mark.parametrize("family", ["vicuna", "yi"])
+def test_a_factor_scales_the_positions_of_the_files(checkpoint, family):
+    """Unscaled, LLaVA-NeXT-Video reads 8192 positions where its files say 4096; those are not doubled again."""
+    assert prepared(checkpoint("next-video", family=family), rope="linear-2") == (linear(2.0), 8192, 8192)
+    assert prepared(checkpoint("next-video", family=family), rope="linear-1.5") == (linear(1.5), 6144, 6144)
 
 
 def test_the_base_of_the_positions_stays(checkpoint):
@@ -114,5 +120,8 @@ def test_scaled(parameters, expected):
 
 
 def test_positions():
-    assert rope.positions(LlamaConfig(max_position_embeddings=100)) == 100
-    assert rope.positions(LlamaConfig(max_position_embeddings=100, rope_parameters=linear(2.5))) == 250
+    plain = rope.fields(LlamaConfig(max_position_embeddings=100))
+    assert rope.positions(plain) == rope.context(None, plain) == 100
+    longer = rope.fields(LlamaConfig(max_position_embeddings=100, rope_parameters=linear(2.5)))
+    assert rope.positions(longer) == rope.context(None, longer) == rope.context(999, longer) == 250
+    assert rope.context(99, longer) == 99

@@ -78,7 +78,6 @@ def test_settle_takes_every_setting_of_the_family():
         sampling="second",
         fit="pad",
         time_instruction=True,
-        max_model_len=77,
         lora_alpha=5.0,
     )
     found = settle(Entry(name="a", checkpoint="b/c"), native, "F")

@@ -43,10 +43,10 @@ PROMISED = {
     "pllava-7b": ("PLLaVA", 16, 2304, None),
     "pllava-13b": ("PLLaVA", 16, 2304, None),
     "pllava-34b": ("PLLaVA", 16, 2304, None),
-    "llava-1.5-7b": ("LLaVA-1.5", 4, 2304, 4096),
-    "llava-1.5-13b": ("LLaVA-1.5", 4, 2304, 4096),
-    "sf-llava-1.5-7b": ("LLaVA-1.5", 50, 3680, 4096),
-    "sf-llava-1.5-13b": ("LLaVA-1.5", 50, 3680, 4096),
+    "llava-1.5-7b": ("LLaVA-1.5", 4, 2304, None),
+    "llava-1.5-13b": ("LLaVA-1.5", 4, 2304, None),
+    "sf-llava-1.5-7b": ("LLaVA-1.5", 50, 3680, None),
+    "sf-llava-1.5-13b": ("LLaVA-1.5", 50, 3680, None),
 }
 
 

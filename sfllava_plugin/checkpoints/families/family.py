@@ -64,7 +64,7 @@ class Family(ABC):
     Attributes:
         name: as its authors write it.
         example: a checkpoint of it, for error messages.
-        native: the settings its checkpoints were trained with.
+        native: the settings its checkpoints were trained with, unless config.json says otherwise (`settings`).
         hf: the architecture of the llava-hf format, and its transformers class.
         originals: architectures of the original format.
         tower: the kind of tower.
@@ -149,6 +149,9 @@ class Family(ABC):
             text.tie_word_embeddings = config.tie_word_embeddings = True
         return config
 
+    def stretch(self, text: PreTrainedConfig, found: Format) -> None:  # noqa: B027 - most families read their files' own
+        """Let positions reach as far as the family's program reads them, whatever the files say."""
+
     def geometry(self, folder: Path, found: Format, config: LlavaNextConfig) -> Geometry:
         """Read the geometry of the checkpoint's tower.
 
@@ -183,6 +186,10 @@ class Family(ABC):
             rounding="transformers" if found == "hf" else "program",
             several=self.several_pictures,
         )
+
+    def settings(self, config: dict[str, Any]) -> Native:
+        """Return the settings a checkpoint was trained with, where config.json tells more than the family."""
+        return self.native
 
     @abstractmethod
     def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:

@@ -12,7 +12,7 @@ class Llava15(Family):
 
     name = "LLaVA-1.5"
     example = "llava-hf/llava-1.5-7b-hf"
-    native = Native(frames=50, pathways=None, sampling="middles", fit="crop", max_model_len=4096)
+    native = Native(frames=50, pathways=None, sampling="middles", fit="crop")
     hf = ("LlavaForConditionalGeneration", LlavaConfig)
     tower = CLIP
 

@@ -23,7 +23,7 @@ class LlavaNext(Family):
     name = "LLaVA-NeXT"
     example = "llava-hf/llava-v1.6-vicuna-7b-hf"
     # Trained on images alone: these are the paper's settings.
-    native = Native(frames=50, pathways=None, sampling="middles", max_model_len=4096)
+    native = Native(frames=50, pathways=None, sampling="middles")
     hf = ("LlavaNextForConditionalGeneration", LlavaNextConfig)
     originals = tuple(LANGUAGE_MODELS)
     tower = CLIP

@@ -1,9 +1,8 @@
 """LLaVA-NeXT-Video with its CLIP tower, which pools before the projector."""
 
-from pathlib import Path
 from typing import Any
 
-from transformers import LlavaNextConfig, LlavaNextVideoConfig, PreTrainedTokenizerBase
+from transformers import LlavaNextConfig, LlavaNextVideoConfig, PreTrainedConfig, PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints.families.family import Family
 from sfllava_plugin.checkpoints.families.llava_next import DEFAULTS
@@ -48,9 +47,7 @@ class NextVideo(Family):
         by_resampler = config.get("mm_resampler_type") == "spatial_pool"
         return by_resampler or any(config.get(key) is not None for key in _FIELDS)
 
-    def read_config(self, folder: Path, found: Format, image_token_id: int) -> LlavaNextConfig:
-        config = super().read_config(folder, found, image_token_id)
-        text = config.get_text_config()
+    def stretch(self, text: PreTrainedConfig, found: Format) -> None:
         rope = text.rope_parameters
         if rope.get("rope_type", "default") == "default" and text.max_position_embeddings < _POSITIONS:
             if found == "original" and text.model_type == "llama" and rope["rope_theta"] == _VICUNA_THETA:
@@ -58,7 +55,6 @@ class NextVideo(Family):
                 text.rope_parameters = {**rope, "rope_type": "linear", "factor": 2.0}
             else:
                 text.max_position_embeddings = _POSITIONS
-        return config
 
     def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return "chatml" if "<|im_start|>" in tokenizer.get_vocab() else "vicuna_v1"
