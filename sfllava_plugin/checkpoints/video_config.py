@@ -196,6 +196,8 @@ def _own(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in (KEY, *problem["loc"]))
+    if problem["loc"][:1] in (("lora_alpha",), ("prompts",), ("max_model_len",)):
+        return f"{where}: preparing the model needs it: set it in an entry of the registry"
     if problem["type"] == "extra_forbidden" and len(problem["loc"]) == 1:
         return f"{where}: no such setting: use one of {_SETTINGS}"
     return f"{where}: {problem['msg'].removeprefix('Value error, ')}"

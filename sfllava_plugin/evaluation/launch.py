@@ -24,6 +24,8 @@ def engine_arguments(given: dict[str, Any], frames: int | None, settings: dict[s
     Raises:
         ValueError: a value that is not JSON, or an unknown notation.
     """
+    if prepared := sorted({"lora_alpha", "prompts"} & given.keys()):
+        raise ValueError(f"{prepared[0]}: preparing the model needs it: set it in an entry of the registry")
     arguments = {name: _value(value) for name, value in given.items()}
     if frames is not None:
         media = arguments.get("media_io_kwargs", {})

@@ -3,6 +3,7 @@
 It was trained in (arXiv 2410.02713); after a comma and the first full stop there is no space.
 """
 
+import math
 from collections.abc import Sequence
 
 from sfllava_plugin.video.sampling import Sampling
@@ -10,7 +11,8 @@ from sfllava_plugin.video.sampling import Sampling
 
 def longest_instruction(frames: int, seconds: float) -> str:
     """Write the instruction of a video of ``seconds``, in line breaks; a shorter video's is no longer."""
-    last = int(seconds)
+    # Counted by a rate that is rounded down, times are up to half as long again.
+    last = math.ceil(1.5 * seconds)
     return f"\n{time_instruction(last, 1.0, [last] * frames, 'linspace')}\n"
 
 

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from transformers import AutoTokenizer
 
 from sfllava_plugin.checkpoints import video_config
 from sfllava_plugin.checkpoints.prepare import prepare
@@ -12,6 +13,7 @@ from sfllava_plugin.checkpoints.settings import Native, settle
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.registry import Entry
 from sfllava_plugin.tokens.notation import PathwayError
+from tests.reference_family import time_instruction
 
 SLOW_FAST = "slowfast-slow_4frms_bilinear-fast_2x2"
 #: A value of each setting that OneVision does not have by itself.
@@ -138,6 +140,19 @@ def test_layouts_that_leave_no_room_for_a_question(checkpoint, settings, message
         directory(checkpoint("onevision"), **settings)
 
 
+def test_the_time_instruction_takes_room_too(checkpoint):
+    """13440 tokens of the video, and as many more as the tokenizer makes of the words about six hours."""
+    folder = checkpoint("llava-video", image_size=384)
+    sentence = time_instruction.text(21600, [21600] * 64, 64)
+    words = len(AutoTokenizer.from_pretrained(folder).encode(f"\n{sentence}\n", add_special_tokens=False))
+    assert 64 * 8 < words < 64 * 14
+    taken = 13440 + words
+    with pytest.raises(CheckpointError, match=f"13440 tokens, the time instruction up to {words} more, .* is {taken}:"):
+        directory(folder, max_model_len=taken)
+    assert directory(folder, max_model_len=taken + 1)
+    assert directory(folder, max_model_len=13441, time_instruction=False)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -155,7 +170,9 @@ def test_layouts_that_leave_no_room_for_a_question(checkpoint, settings, message
         ({"pathways": {"slow": 1}}, "sfllava.pathways: unknown pathways .*: use slowfast-"),
         ({"frames": 0}, "sfllava.frames must be 1 to 1024, not 0"),
         ({"newlines": "rows"}, "sfllava.newlines: no such setting: use one of frames, pathways, newline, order, pool"),
-        ({"prompts": "vicuna"}, "sfllava.prompts: no such setting: use one of .*max_tiles$"),
+        ({"prompt": "vicuna"}, "sfllava.prompt: no such setting: use one of .*max_tiles$"),
+        ({"prompts": "vicuna"}, "sfllava.prompts: preparing the model needs it: set it in an entry of the registry$"),
+        ({"lora_alpha": 4}, "sfllava.lora_alpha: preparing the model needs it: set it in an entry of the registry$"),
     ],
 )
 def test_a_wrong_override_is_named(overridden, changes, message):

@@ -161,6 +161,38 @@ def test_invalid_settings_are_refused(arguments, settings, explicit, message):
         arguments(settings, **explicit).create_engine_config()
 
 
+@pytest.mark.parametrize(
+    ("settings", "override", "explicit", "scaling", "context"),
+    [
+        ("rope: linear-2", "checkpoint", {}, "default", 4096),
+        ("rope: linear-2", "linear-1.5", {}, "linear", 6144),
+        ("max_model_len: 5000", "linear-2", {}, "linear", 5000),
+        ("frames: 50", "linear-2", {}, "linear", 8192),
+        ("frames: 50", "linear-2", {"max_model_len": 7000}, "linear", 7000),
+    ],
+)
+def test_an_override_of_rope_is_as_in_an_entry(arguments, settings, override, explicit, scaling, context):
+    found = arguments(f"    {settings}\n", hf_overrides={"sfllava": {"rope": override}}, **explicit)
+    config = found.create_engine_config().model_config
+    assert config.hf_config.text_config.rope_parameters["rope_type"] == scaling
+    assert config.max_model_len == context
+
+
+def test_a_wrong_override_is_one_line(arguments):
+    from sfllava_plugin.engine.offline import Runner
+
+    arguments()
+    for changes, message in (
+        ({"newline": "grid"}, "sfllava.newline: Input should be 'none', 'end', 'frames' or 'rows'"),
+        (
+            {"rope": "linear-0"},
+            "unknown rope 'linear-0': use checkpoint or linear-FACTOR, as in linear-2, from 1 to 999",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            Runner("my-model", {"hf_overrides": {"sfllava": changes}})
+
+
 def test_other_models_are_left_alone(arguments, tmp_path):
     """A path which is not a model directory stays as it is."""
     from sfllava_plugin.engine.aliases import resolve

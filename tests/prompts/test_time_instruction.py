@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfllava_plugin.prompts.time_instruction import time_instruction
+from sfllava_plugin.prompts.time_instruction import longest_instruction, time_instruction
 from sfllava_plugin.video.sampling import sample_indices
 from tests.reference_family import frames
 from tests.reference_family import time_instruction as reference
 
+SAMPLINGS = ["middles", "linspace", "second", "segments"]
 RATES = st.sampled_from([25.0, 30.0, 30000 / 1001, 24000 / 1001, 59.94, 12.5, 1.0, 0.4]) | st.floats(0.01, 240)
 
 
@@ -50,3 +51,9 @@ def test_no_instruction_without_a_rate(fps):
 
 def test_no_instruction_without_frames():
     assert time_instruction(100, 25.0, [], "linspace") == ""
+
+
+@given(total=st.integers(1, 500_000), wanted=st.integers(1, 128), fps=RATES, sampling=st.sampled_from(SAMPLINGS))
+def test_the_longest_is_no_shorter_than_any(total, wanted, fps, sampling):
+    text = time_instruction(total, fps, sample_indices(total, wanted, sampling, fps), sampling)
+    assert len(f"\n{text}\n") <= len(longest_instruction(wanted, total / fps))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
+from pydantic import ValidationError
 from vllm import LLM, RequestOutput, SamplingParams
 from vllm.v1.engine.core_client import SyncMPClient
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -42,6 +43,8 @@ class Engine:
         try:
             with _redirected_standard_error(self._output):
                 self.llm = LLM(**arguments)
+        except ValidationError as error:
+            raise ValueError(_problem(error)) from error
         except (ValueError, OSError):
             raise
         except Exception as error:
@@ -127,6 +130,13 @@ class Engine:
             outputs.put_nowait(EngineDeadError())
 
         threading.Thread(target=watch, name="sfllava-engine-watch", daemon=True).start()
+
+
+def _problem(error: ValidationError) -> str:
+    """Return the first problem of pydantic's report, without its types and links."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else problem["msg"].removeprefix("Value error, ")
 
 
 def last_exception(text: str) -> str | None:
