@@ -18,6 +18,8 @@ _BYTES_QUEUED = 64 * 2**20
 _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 #: The longer side of a frame that PLLaVA has shrunk, unless the shorter side would be too short.
 _SHRUNK = 640
+#: Pixels of a picture on its way to a square: 8K video, padded. A line of a few thousand pixels would take gigabytes.
+_PIXELS_BETWEEN = 8192 * 8192
 
 Frame: TypeAlias = Image.Image | NDArray[np.uint8]
 FrameOrOpener: TypeAlias = Frame | Callable[[], Image.Image]
@@ -108,6 +110,7 @@ def _crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     """Resize the shorter side and cut out the centre; roundings as in transformers' image_transforms.py."""
     shorter = min(image.size)
     width, height = (side if length == shorter else int(side * length / shorter) for length in image.size)
+    _check_between(image, width * height, fit)
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - side) // 2, (height - side) // 2
     return resized.crop((left, top, left + side, top + side))
@@ -126,6 +129,7 @@ def _shrink_crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     kept = short, int(short * ratio)
     if image.height <= image.width:
         size, kept = size[::-1], kept[::-1]
+    _check_between(image, size[0] * size[1], fit)
     shrunk = image.resize(size, Image.Resampling.BICUBIC)
     return _crop(shrunk.crop((0, 0, *kept)), side, fit)
 
@@ -133,9 +137,16 @@ def _shrink_crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
 def _pad(image: Image.Image, side: int, fit: Fit) -> Image.Image:
     """Put the image in the centre of a square, and squash that."""
     longer = max(image.size)
+    _check_between(image, longer * longer, fit)
     square = Image.new("RGB", (longer, longer), fit.fill)
     square.paste(image, ((longer - image.width) // 2, (longer - image.height) // 2))
     return _squash(square, side, fit)
+
+
+def _check_between(image: Image.Image, pixels: int, fit: Fit) -> None:
+    if pixels > _PIXELS_BETWEEN:
+        size = f"{image.width}x{image.height}"
+        raise VideoError(f"a picture of {size} pixels is too narrow for fit {fit.kind!r}; give a wider part of it")
 
 
 _FITS = {"squash": _squash, "crop": _crop, "pad": _pad, "shrink_crop": _shrink_crop}

@@ -131,6 +131,14 @@ def test_a_stranger_is_told_every_family_and_a_checkpoint_of_it():
         ),
         (ONEVISION | {"mm_resampler_type": "perceiver"}, "mm_resampler_type is 'perceiver', LLaVA-OneVision has None"),
         (ONEVISION | {"mm_vision_select_layer": -1}, "mm_vision_select_layer is -1, LLaVA-OneVision has -2"),
+        (
+            ONEVISION | {"mm_vision_tower": "google/siglip-so400m-patch14-224"},
+            "mm_vision_tower is 'google/siglip-so400m-patch14-224', LLaVA-OneVision has siglip-so400m-patch14-384",
+        ),
+        (
+            LLAVA_VIDEO | {"mm_vision_tower": "google/siglip-so400m-patch14-224"},
+            "mm_vision_tower is 'google/siglip-so400m-patch14-224', LLaVA-Video has siglip-so400m-patch14-384",
+        ),
         (LLAVA_VIDEO | {"mm_newline_position": "frame"}, "mm_newline_position is 'frame', LLaVA-Video has 'grid'"),
         (LLAVA_VIDEO | {"mm_spatial_pool_stride": 4}, "mm_spatial_pool_stride is 4, LLaVA-Video has 2"),
         (LLAVA_VIDEO | {"mm_vision_tower": CLIP}, f"mm_vision_tower is '{CLIP}', LLaVA-Video has siglip-so400m"),

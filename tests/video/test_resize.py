@@ -106,3 +106,19 @@ def test_every_fit_is_that_of_the_reference(kind, side):
     fit = {"pad": lambda picture, side: frames.pad(picture, side, colour)}.get(kind) or getattr(frames, kind)
     expected = np.stack([np.asarray(fit(picture, side)) for picture in pictures])
     np.testing.assert_array_equal(resize_frames(pictures, side, Fit(kind, (122, 116, 104))), expected)
+
+
+@pytest.mark.parametrize("kind", ["crop", "pad", "shrink_crop"])
+@pytest.mark.parametrize("size", [(1, 100_000), (100_000, 1)])
+def test_a_line_that_would_take_gigabytes_is_refused_by_name(kind, size):
+    height, width = size
+    picture = Image.new("RGB", (width, height))
+    with pytest.raises(VideoError, match=f"^a picture of {width}x{height} pixels is too narrow for fit '{kind}'; give"):
+        resize_frames([picture], 336, Fit(kind))
+
+
+def test_8k_video_and_narrow_strips_are_not():
+    for kind in ("crop", "pad", "shrink_crop"):
+        for size in ((8192, 4320), (4320, 8192), (3, 1000)):
+            assert resize_frames([Image.new("RGB", size)], 14, Fit(kind)).shape == (1, 14, 14, 3)
+    assert resize_frames([Image.new("RGB", (100_000, 1))], 336).shape == (1, 336, 336, 3)

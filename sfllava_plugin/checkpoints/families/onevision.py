@@ -35,8 +35,8 @@ class OneVision(Family):
     telling = ("mm_spatial_pool_stride", "mm_spatial_pool_out_channels")
 
     def is_own(self, config: dict[str, Any]) -> bool:
-        own_tower = stock_name(config) == self.tower.stock
-        return own_tower and not is_llava_video(config)
+        # Towers of other sizes, too: the objection to them should name this family.
+        return "siglip" in stock_name(config).lower() and not is_llava_video(config)
 
     def prompts(self, config: LlavaNextConfig, tokenizer: PreTrainedTokenizerBase) -> str:
         return "qwen_1_5"
