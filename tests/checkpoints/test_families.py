@@ -128,58 +128,6 @@ def test_native_pathways_are_those_of_an_entry_without_any(files, name):
     assert prepared(files(name), pathways="native")[0]["sfllava"] == prepared(files(name))[0]["sfllava"]
 
 
-#: Words of a LLaVA-Video's config.json, and the settings that they change.
-WORDS = [
-    ({"mm_spatial_pool_mode": None}, {}),
-    ({"mm_spatial_pool_mode": "average"}, {"pathways": "average"}),
-    ({"add_time_instruction": False}, {"time_instruction": False}),
-    ({"add_time_instruction": None, "force_sample": None}, {}),
-    ({"force_sample": False}, {"sampling": "second"}),
-    ({"add_faster_video": True}, {"pathways": "interleaved_10_bilinear", "order": "time"}),
-    (
-        {"add_faster_video": True, "faster_token_stride": 3, "mm_spatial_pool_mode": "average"},
-        {"pathways": "interleaved_3_average", "order": "time"},
-    ),
-]
-
-
-@pytest.mark.parametrize(("words", "expected"), WORDS)
-def test_the_words_of_a_llava_video_count(files, tmp_path, words, expected):
-    folder = Path(shutil.copytree(files("llava-video of 72B"), tmp_path / "copy"))
-    plain, _ = prepared(folder)
-    config = read(folder / "config.json") | words
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    native = {"native": expected["pathways"]} if "pathways" in expected else {}
-    assert prepared(folder)[0]["sfllava"] == plain["sfllava"] | expected | native
-    assert prepared(folder, pathways="native")[0]["sfllava"] == plain["sfllava"] | expected | native
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (
-            {"mm_spatial_pool_mode": "max"},
-            "mm_spatial_pool_mode is 'max', LLaVA-Video has 'bilinear' or 'average'; use",
-        ),
-        (
-            {"add_faster_video": True},
-            "interleaved_10_bilinear needs the weight faster_token, and this checkpoint has no",
-        ),
-        (
-            {"add_faster_video": True, "faster_token_stride": None},
-            "add_faster_video needs a faster_token_stride from 1 on, which is None; use",
-        ),
-        ({"add_faster_video": True, "faster_token_stride": 0}, "a faster_token_stride from 1 on, which is 0; use"),
-    ],
-)
-def test_a_llava_video_that_lacks_what_its_words_need(files, tmp_path, words, message):
-    folder = Path(shutil.copytree(files("llava-video"), tmp_path / "copy"))
-    config = read(folder / "config.json") | words
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ValueError, match=message):
-        prepared(folder)
-
-
 PROMPTS_OF = {
     "1.5": "vicuna",
     "next": "vicuna",
