@@ -7,11 +7,17 @@ import tempfile
 import warnings
 from pathlib import Path
 
-_SETTINGS = ("geometry", "dtype", "repeats", "tokens", "threads", "few")
+_SETTINGS = ("model_kind", "geometry", "dtype", "repeats", "tokens", "threads", "few")
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="time one question, then many questions")
+    parser.add_argument(
+        "--model-kind",
+        choices=["llava-next", "onevision"],
+        default="llava-next",
+        help="slow and fast tokens of LLaVA-NeXT, or LLaVA-OneVision's own",
+    )
     parser.add_argument("--geometry", choices=["middle", "small"], default="middle", help="size of the random model")
     parser.add_argument("--repeats", type=_positive, default=5, help="timed repeats after a warm-up")
     parser.add_argument("--tokens", type=_positive, default=32, help="tokens to generate after the first")
@@ -84,13 +90,13 @@ def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
     import torch
 
     from benchmarks import inputs, jobs, report, stages
-    from benchmarks.plain import PlainModel
+    from benchmarks.kinds import KINDS
     from benchmarks.progress import Progress
     from benchmarks.timing import measure
-    from examples.random_checkpoint import write_checkpoint
 
-    geometry, dtype = inputs.GEOMETRIES[options.geometry], getattr(torch, options.dtype)
-    checkpoint = str(write_checkpoint(folder / "checkpoint", geometry=geometry, dtype=dtype))
+    kind, dtype = KINDS[options.model_kind], getattr(torch, options.dtype)
+    geometry = kind.geometries[options.geometry]
+    checkpoint = str(kind.write(folder / "checkpoint", geometry=geometry, dtype=dtype))
     # Before the engine starts: on a CPU it pins this process to its cores, while a server decodes in other processes.
     videos = inputs.videos(folder, options.video)
     with Progress(len(videos) + stages.OF_THE_MODEL + jobs.count(options)) as progress:
@@ -103,18 +109,19 @@ def _measure(options: argparse.Namespace, folder: Path, found: dict) -> None:
             return result
 
         for name, path in videos.items():
-            stage, video = stages.decoding(name, path, geometry.image_size)
+            stage, video = stages.decoding(name, path, kind, geometry.image_size)
             measured(stage)
 
         progress.begin("starting the engine")
         clips = inputs.clips(path, folder / "clips", max(options.videos))
         # Before the plain model's stages are timed: starting the engine decides the number of threads.
         ours = OurModel(checkpoint, options.dtype, inside=True)
-        other = PlainModel(checkpoint, ours.device, dtype)
+        other = kind.plain(checkpoint, ours.device, dtype)
         found["machine"] = report.machine(ours.device)
+        found["video_tokens"] = ours.runner.video_config.tokens(kind.frames)
         results = [measured(stage) for stage in stages.model_stages(ours, other, video, geometry, options.tokens)]
         tower = next(result for result in results if "gemm" in result.seconds)
-        found["gflops"] = stages.gflops(tower, video, geometry)
+        found["gflops"] = stages.gflops(tower, video, kind, geometry)
 
         if torch.accelerator.is_available():
             # Jobs run as users' do, with the engine in a process of its own.

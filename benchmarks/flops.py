@@ -2,21 +2,21 @@
 
 import torch
 
+from benchmarks.kinds import ModelKind
 from examples.random_checkpoint import Geometry
 
 _PRODUCT_FRAMES = 16
 
 
-def tower(geometry: Geometry, frames: int, projected: int) -> int:
+def tower(kind: ModelKind, geometry: Geometry, frames: int, projected: int) -> int:
     """Count tower and projector; ``projected`` tokens pass the second linear."""
     g = geometry
     width, patches = g.tower_hidden, g.grid**2
-    tokens = patches + 1
+    tokens = patches + kind.tokens
     embedding = 2 * patches * 3 * g.patch_size**2 * width
     layer = 2 * tokens * (4 * width**2 + 2 * width * g.tower_mlp) + 4 * tokens**2 * width
     first_half = 2 * patches * width * g.text_hidden
-    # Features come from layer -2, so the last layer never runs.
-    frame = embedding + (g.tower_layers - 1) * layer + first_half
+    frame = embedding + (g.tower_layers - kind.unused) * layer + first_half
     return frames * frame + projected * 2 * g.text_hidden**2
 
 

@@ -18,7 +18,6 @@ from sfllava_plugin.engine.serving.video_loader import metadata
 from sfllava_plugin.video.decode import decode
 from sfllava_plugin.video.frames import Video
 
-FRAMES = 50
 QUESTION = "What happens in the video?"
 _KEY = "benchmark"
 _MULTIPROCESSING = "VLLM_ENABLE_V1_MULTIPROCESSING"
@@ -96,8 +95,7 @@ class OurModel:
 
     def answer_alone(self, question: Question) -> list[int]:
         """Answer one question without the runner: decode, generate, wait."""
-        size = self.runner.video_config.geometry.image_size
-        video = decode(question.video, num_frames=FRAMES, image_size=size)
+        video = self.decoded(question.video, self.runner.video_config.geometry.image_size)
         request = {
             "prompt_token_ids": self.tokenise(question.text),
             "multi_modal_data": {"video": [(video.frames, metadata(video))]},
@@ -115,8 +113,13 @@ class OurModel:
     def indices(self, video: str) -> list[int]:
         """Indices of the source frames sampled from a video."""
         if video not in self._indices:
-            self._indices[video] = list(decode(video, num_frames=FRAMES, image_size=1).indices)
+            self._indices[video] = list(self.decoded(video, 1).indices)
         return self._indices[video]
+
+    def decoded(self, video: str, image_size: int) -> Video:
+        """Decode a video as the model's settings say."""
+        sampling = self.runner.video_config.sampling
+        return decode(video, num_frames=self.runner.frames, image_size=image_size, sampling=sampling)
 
     def _ask(self, video, max_tokens: int) -> RequestOutput:
         sampling = SamplingParams(temperature=0.0, max_tokens=max_tokens, ignore_eos=True, logprobs=1)

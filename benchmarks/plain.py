@@ -7,7 +7,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import DynamicCache, LlavaNextForConditionalGeneration
+from transformers import (
+    DynamicCache,
+    LlavaNextForConditionalGeneration,
+    LlavaOnevisionForConditionalGeneration,
+    PreTrainedModel,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
@@ -23,7 +28,7 @@ logging.disable_progress_bar()
 def read_frames(path: str, indices: list[int], image_size: int) -> np.ndarray:
     """Decode and resize frames at rising ``indices``: uint8 [T, S, S, 3].
 
-    The resize is that of the CLIP image processor.
+    The resize is that of the CLIP image processor, and of SigLIP's.
     """
     processor = CLIPImageProcessorPil(
         size={"height": image_size, "width": image_size}, do_center_crop=False, do_rescale=False, do_normalize=False
@@ -54,23 +59,30 @@ class PlainModel:
     The tower's last layer, whose output is never used, is removed: on a shallow tower it would flatter our side.
     """
 
+    MODEL: type[PreTrainedModel] = LlavaNextForConditionalGeneration
+
     def __init__(self, folder: str, device: torch.device, dtype: torch.dtype):
-        model = LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
+        model = self.MODEL.from_pretrained(folder, dtype=dtype).to(device).eval()
         processor = CLIPImageProcessorPil.from_pretrained(folder)
-        self._device, self._dtype = device, dtype
-        self._tower, self._projector = model.model.vision_tower, model.model.multi_modal_projector
-        self._tower.encoder.layers = self._tower.encoder.layers[:-1]
+        self._model, self._device, self._dtype = model.model, device, dtype
         self._decoder, self._head = model.model.language_model, model.lm_head
+        self._prepare_tower()
         self._mean, self._std = (
             torch.tensor(value, device=device).view(3, 1, 1) for value in (processor.image_mean, processor.image_std)
         )
 
+    def _prepare_tower(self) -> None:
+        encoder = self._model.vision_tower.encoder
+        encoder.layers = encoder.layers[:-1]
+
+    def _pixels(self, frames: torch.Tensor) -> torch.Tensor:
+        return ((frames.permute(0, 3, 1, 2).float() * _RESCALE - self._mean) / self._std).to(self._dtype)
+
     @torch.inference_mode()
     def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
         """Encode frames and pool both pathways: uint8 [T, S, S, 3] -> [tokens, D]."""
-        pixels = (frames.permute(0, 3, 1, 2).float() * _RESCALE - self._mean) / self._std
-        hidden = self._tower(pixel_values=pixels.to(self._dtype)).last_hidden_state[:, 1:]
-        features = self._projector(hidden)
+        hidden = self._model.vision_tower(pixel_values=self._pixels(frames)).last_hidden_state[:, 1:]
+        features = self._model.multi_modal_projector(hidden)
         count, patches, width = features.shape
         positions = torch.linspace(0, count, SLOW_FRAMES + 1).long()[:-1]
         slow = F.max_pool1d(features[positions].transpose(1, 2), 2).transpose(1, 2)
@@ -105,3 +117,17 @@ class PlainModel:
         seconds = (now() - start) / tokens
         prefilled.cache.crop(-tokens)
         return seconds, [int(token) for token in chosen]
+
+
+class PlainOneVision(PlainModel):
+    """transformers' own LLaVA-OneVision, with its native tokens."""
+
+    MODEL = LlavaOnevisionForConditionalGeneration
+
+    def _prepare_tower(self) -> None:
+        """Leave it alone: every layer is used."""
+
+    @torch.inference_mode()
+    def video_tokens(self, frames: torch.Tensor) -> torch.Tensor:
+        [tokens] = self._model.get_video_features(self._pixels(frames)[None]).pooler_output
+        return tokens

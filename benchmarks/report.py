@@ -63,6 +63,8 @@ def show(report: dict) -> None:
     if report["jobs"]:
         console.print(_jobs_table(report["jobs"]))
         console.print(_shares_table(report["jobs"]))
+    if tokens := report.get("video_tokens"):
+        console.print(f"Each video takes {tokens} tokens.", highlight=False)
     if speed := report.get("gflops"):
         ours, plain, product = speed["ours"], speed["plain"], speed["gemm"]
         console.print(

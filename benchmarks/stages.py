@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from benchmarks import flops, plain
-from benchmarks.ours import FRAMES, OurModel
+from benchmarks.kinds import ModelKind
+from benchmarks.ours import OurModel
 from benchmarks.timing import Result, Stage, timed
 from examples.random_checkpoint import Geometry
 from sfllava_plugin.video.decode import decode
@@ -16,11 +17,15 @@ from sfllava_plugin.video.frames import Video
 OF_THE_MODEL = 3
 
 
-def decoding(name: str, path: str, image_size: int) -> tuple[Stage, Video]:
+def decoding(name: str, path: str, kind: ModelKind, image_size: int) -> tuple[Stage, Video]:
     """The stage from video file to resized frames, and the decoded video."""
-    video = decode(path, num_frames=FRAMES, image_size=image_size)
+
+    def decoded() -> Video:
+        return decode(path, num_frames=kind.frames, image_size=image_size, sampling=kind.sampling)
+
+    video = decoded()
     sides = {
-        "ours": timed(lambda: decode(path, num_frames=FRAMES, image_size=image_size).frames),
+        "ours": timed(lambda: decoded().frames),
         "plain": timed(lambda: plain.read_frames(path, list(video.indices), image_size)),
     }
     # Decoders convert YUV to RGB with differences of about one level.
@@ -76,14 +81,12 @@ def model_stages(
         raise RuntimeError(f"the tower ran {len(embedded)} times while prefill and generation were timed")
 
 
-def gflops(tower: Result, video: Video, geometry: Geometry) -> dict[str, float]:
+def gflops(tower: Result, video: Video, kind: ModelKind, geometry: Geometry) -> dict[str, float]:
     """Billions of operations per second, for each side of the tower's stage."""
     frames, patches = len(video.indices), geometry.grid**2
-    slow = min(plain.SLOW_FRAMES, frames) * patches
     counts = {
-        # Fast tokens are averaged before the projector's second linear: only slow frames pass it whole.
-        "ours": flops.tower(geometry, frames, slow + frames * plain.FAST_SIDE**2),
-        "plain": flops.tower(geometry, frames, frames * patches),
+        "ours": flops.tower(kind, geometry, frames, kind.projected(frames, patches)),
+        "plain": flops.tower(kind, geometry, frames, frames * patches),
         "gemm": flops.product(geometry),
     }
     return {side: count / tower.median(side) / 1e9 for side, count in counts.items()}

@@ -37,16 +37,10 @@ def limits() -> str:
 
 
 def models() -> str:
-    """Table of the packaged models; an empty cell is the checkpoint's own setting."""
-    from sfllava_plugin.registry import packaged
+    """Table of the packaged models."""
+    from model_table import HEADER, rows
 
-    rows = []
-    for entry in packaged():
-        names = ", ".join(f"`{name}`" for name in (entry.name, *entry.aliases))
-        checkpoint = entry.checkpoint.removeprefix(f"{ROOT}/")
-        pathways = f"`{entry.pathways}`" if entry.pathways else ""
-        rows.append((names, checkpoint, entry.frames or "", pathways, entry.prompts or "", entry.max_model_len or ""))
-    return _table(("name", "checkpoint", "frames", "pathways", "prompts", "context"), rows)
+    return _table(HEADER, rows())
 
 
 def model_settings() -> str:

@@ -21,7 +21,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    frames: Count = Field(1024, description="frames per video; 350 MB at 336 x 336, and no context holds more")
+    frames: Count = Field(1024, description="frames per video; 350 MB at 336 x 336, 450 MB at 384 x 384")
     videos: Count = Field(8, description="videos per prompt, if the context holds that many")
     pixels: Count = Field(8192 * 4320, description="width x height of a frame, checked before decoding; 8K video")
     duration_seconds: Seconds = Field(6 * 3600, description="length of a video; longer than in any benchmark")
@@ -40,10 +40,10 @@ class Limits(BaseModel):
     )
     decoders: Count = Field(_HALF_THE_CORES, description="videos decoded at once; the other cores serve the engine")
     cached_videos: Count = Field(
-        16, description="videos whose tokens the engine keeps for further questions; 30 MB each with a 7B model"
+        16, description="videos whose tokens the engine keeps for further questions; 30 to 100 MB each with a 7B model"
     )
     look_ahead: Count = Field(
-        _HALF_THE_CORES + 2, description="videos of a job decoded ahead of the engine; 17 MB each"
+        _HALF_THE_CORES + 2, description="videos of a job decoded ahead of the engine; 17 MB for 50 frames of 336 x 336"
     )
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks import flops
+from benchmarks.kinds import KINDS
 from benchmarks.progress import OthersShare, disturbed
 
 ROOT = Path(__file__).parents[1]
@@ -24,9 +26,11 @@ WAYS = ["plain", "one by one", "ours"]
 
 
 @pytest.mark.slow
-def test_quick_run_measures_every_stage(tmp_path):
+@pytest.mark.parametrize(("kind", "tokens"), {"llava-next": 3680, "onevision": 6273}.items())
+def test_quick_run_measures_every_stage(tmp_path, kind, tokens):
     file = tmp_path / "numbers.json"
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file), "--plot", str(tmp_path / "jobs.png")]
+    options = ["--quick", "--model-kind", kind, "--json", str(file), "--plot", str(tmp_path / "jobs.png")]
+    command = [sys.executable, "-m", "benchmarks", *options]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-2000:]
     report = json.loads(file.read_text())
@@ -36,6 +40,8 @@ def test_quick_run_measures_every_stage(tmp_path):
         times = [stage["ours"], stage["plain"], stage["ratio"], *stage["seconds"]["ours"], *stage["seconds"]["plain"]]
         assert all(number > 0 and math.isfinite(number) for number in times), stage
     assert all(report["gflops"][side] > 0 for side in ("ours", "plain", "gemm"))
+    assert report["video_tokens"] == tokens
+    assert f"{tokens} tokens" in run.stdout
     assert report["machine"]["torch_threads"] >= 1
     assert "tower + projector" in run.stdout
     rows = [line for line in run.stderr.splitlines() if "plain / ours" in line or "s a question" in line]
@@ -69,6 +75,16 @@ def test_an_interrupted_run_shows_its_results(tmp_path):
     assert "these are the results so far" in said
     assert "decode + resize" in shown
     assert json.loads(file.read_text())["stages"]
+
+
+def test_onevisions_operations_are_those_of_its_layers():
+    kind, geometry = KINDS["onevision"], KINDS["onevision"].geometries["middle"]
+    width, mlp, text, patches = 1152, 4304, 896, 729
+    layer = 2 * patches * (4 * width**2 + 2 * width * mlp) + 4 * patches**2 * width
+    frame = 2 * patches * 3 * 14**2 * width + 6 * layer + 2 * patches * width * text
+    projected = kind.projected(32, patches)
+    assert projected == 6273 - 1
+    assert flops.tower(kind, geometry, 32, projected) == 32 * frame + projected * 2 * text**2
 
 
 def test_a_busy_machine_is_noticed():
