@@ -6,31 +6,29 @@ It was trained in (arXiv 2410.02713); after a comma and the first full stop ther
 import math
 from collections.abc import Sequence
 
-from sfllava_plugin.video.sampling import Sampling
-
 
 def longest_instruction(frames: int, seconds: float) -> str:
     """Write the instruction of a video of ``seconds``, in line breaks; a shorter video's is no longer."""
     # Counted by a rate that is rounded down, times are up to half as long again.
     last = math.ceil(1.5 * seconds)
-    return f"\n{time_instruction(last, 1.0, [last] * frames, 'linspace')}\n"
+    return f"\n{time_instruction(last, 1.0, [last] * frames)}\n"
 
 
-def time_instruction(total_frames: int, fps: float, indices: Sequence[int], sampling: Sampling) -> str:
+def time_instruction(total_frames: int, fps: float, indices: Sequence[int], *, by_second: bool = False) -> str:
     """Write the instruction of one video; "" if its frames have no known times.
 
     Args:
         total_frames: source frames.
         fps: source frames per second, 0.0 when unknown.
         indices: source frames taken.
-        sampling: how they were chosen.
+        by_second: whether they were sampled by ``second`` (video/sampling.py).
     """
     if fps <= 0 or not indices:
         return ""
     # One frame a second is taken by whole frames, and the program counts whole seconds then. A longer video has
     # `linspace` frames instead.
     step = max(1, round(fps))
-    whole = sampling == "second" and list(indices) == list(range(0, total_frames, step))
+    whole = by_second and list(indices) == list(range(0, total_frames, step))
     rate = step if whole else fps
     located = ",".join(f"{index / rate:.2f}s" for index in indices)
     return (

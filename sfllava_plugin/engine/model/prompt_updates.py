@@ -83,7 +83,7 @@ class MarkerReplacements:
         if self._tokenizer is None or not metadata:
             return []
         total, fps, indices = (metadata[key] for key in ("total_num_frames", "fps", "frames_indices"))
-        text = time_instruction(total, fps, indices, self._sampling)
+        text = time_instruction(total, fps, indices, by_second=self._sampling == "second")
         return self._tokenizer.encode(f"\n{text}\n", add_special_tokens=False) if text else []
 
     def _details(self, count: int, text: list[int]) -> PromptUpdateDetails:
