@@ -11,7 +11,7 @@ from sfllava_plugin.registry import packaged
 from sfllava_plugin.video.decode import decode
 from tests import reference
 from tests.engine.support import assert_same_answer, forget, model_of
-from tests.reference_family import models
+from tests.reference_family import models, pools
 
 
 class Case(NamedTuple):
@@ -26,6 +26,34 @@ def shipped(kind: str, name: str, **changes) -> Case:
     """Return a random checkpoint with the settings of a packaged entry."""
     of_files = {"name", "checkpoint", "revision", "format", "aliases", "engine"}
     return Case(kind, packaged().get(name).model_dump(exclude=of_files, exclude_none=True) | changes)
+
+
+class Layout(NamedTuple):
+    """A layout in the words of its settings; without slow frames, every frame is pooled alike."""
+
+    slow: int
+    pool: str
+    fast: tuple[int, int] = (4, 4)
+    newline: str = "none"
+    order: str = "slow_first"
+    place: str = "after_projector"
+
+    @property
+    def notation(self) -> str:
+        height, width = self.fast
+        return f"slowfast-slow_{self.slow}frms_{self.pool}-fast_{height}x{width}" if self.slow else self.pool
+
+
+def expected_tokens(folder, tower_maps: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Lay out the features of the reference's tower, [T, g*g, C], by hand: [N, D]."""
+    maps, project = pools.as_maps(tower_maps), lambda features: models.project(folder, features)
+    if layout.place == "after_projector":
+        maps, project = project(maps), lambda features: features
+    vector = None if layout.newline == "none" else models.newline(folder)
+    if layout.slow:
+        arranged = (layout.newline, vector, layout.order)
+        return pools.slowfast(maps, layout.slow, layout.pool, layout.fast, *arranged, project=project)
+    return pools.every_frame(maps, layout.pool, layout.newline, vector, project)
 
 
 def frames_of(runner, source, count: int | None = None) -> np.ndarray:

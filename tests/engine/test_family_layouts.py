@@ -4,7 +4,6 @@ Nobody else has these layouts: tests/reference_family pools the features of tran
 """
 
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from PIL import Image
 from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.tokens.layout import parse
 from tests import reference
-from tests.engine.families import Case, assert_answers_alike, embedded, frames_of, shipped
+from tests.engine.families import Case, Layout, assert_answers_alike, embedded, expected_tokens, frames_of, shipped
 from tests.engine.support import FEATURES, forget, model_of
 from tests.reference_family import checkpoints, frames, models, pools, time_instruction
 
@@ -24,34 +23,6 @@ GRIDS = {"odd": Case("onevision", {}), "even": Case("next-video", {})}
 #: The pools that are defined on each.
 GRID_POOLS = {"odd": ("bilinear", "average", "concat"), "even": tuple(pools.POOLS)}
 FASTS = ((4, 4), (3, 3), (2, 5), (1, 1), (7, 4))
-
-
-class Layout(NamedTuple):
-    """A layout in the words of its settings; without slow frames, every frame is pooled alike."""
-
-    slow: int
-    pool: str
-    fast: tuple[int, int] = (4, 4)
-    newline: str = "none"
-    order: str = "slow_first"
-    place: str = "after_projector"
-
-    @property
-    def notation(self) -> str:
-        height, width = self.fast
-        return f"slowfast-slow_{self.slow}frms_{self.pool}-fast_{height}x{width}" if self.slow else self.pool
-
-
-def expected_tokens(folder, tower_maps: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Lay out the features of the reference's tower, [T, g*g, C], by hand: [N, D]."""
-    maps, project = pools.as_maps(tower_maps), lambda features: models.project(folder, features)
-    if layout.place == "after_projector":
-        maps, project = project(maps), lambda features: features
-    vector = None if layout.newline == "none" else models.newline(folder)
-    if layout.slow:
-        arranged = (layout.newline, vector, layout.order)
-        return pools.slowfast(maps, layout.slow, layout.pool, layout.fast, *arranged, project=project)
-    return pools.every_frame(maps, layout.pool, layout.newline, vector, project)
 
 
 @pytest.fixture
