@@ -62,13 +62,21 @@ def assert_equal_tokens(found: torch.Tensor, expected: torch.Tensor, what: objec
 
 
 def arrangements(grid: str, newline: str) -> list[Layout]:
-    """Layouts with every order and place of the pooling; pools and fast grids take turns over the whole set."""
+    """Slow and fast layouts with every order and place; pools and fast grids take turns over the whole set."""
     pooled, fasts = itertools.cycle(GRID_POOLS[grid]), itertools.cycle(FASTS)
     every = [
-        Layout(3, next(pooled), next(fasts), each, order, place)
-        for each in pools.NEWLINES
-        for order in pools.ORDERS
-        for place in PLACES
+        Layout(3, next(pooled), next(fasts), *one) for one in itertools.product(pools.NEWLINES, pools.ORDERS, PLACES)
+    ]
+    assert {layout.pool for layout in every} == set(GRID_POOLS[grid])
+    return [layout for layout in every if layout.newline == newline]
+
+
+def arrangements_of_one(grid: str, newline: str) -> list[Layout]:
+    """Layouts of one pool with every place; pools take turns over the whole set."""
+    pooled = itertools.cycle(GRID_POOLS[grid])
+    every = [
+        Layout(0, next(pooled), newline=each, place=place)
+        for each, place, _ in itertools.product(pools.NEWLINES, PLACES, range(2))
     ]
     assert {layout.pool for layout in every} == set(GRID_POOLS[grid])
     return [layout for layout in every if layout.newline == newline]
@@ -100,8 +108,7 @@ def test_one_pool_in_every_arrangement(family_runner, written, seen, laid_out, b
     runner, folder = family_runner(case), written(case)
     shown = frames_of(runner, bikes)[::8]
     maps = seen(case, shown)
-    for pool, place in itertools.product(GRID_POOLS[grid], PLACES):
-        layout = Layout(0, pool, newline=newline, place=place)
+    for layout in arrangements_of_one(grid, newline):
         config = laid_out(runner, layout)
         found = embedded(runner, shown[:2])
         assert_equal_tokens(found, expected_tokens(folder, maps[:2], layout), layout)
