@@ -63,6 +63,8 @@ def test_the_time_instruction_is_tokenised_with_the_question(family_runner, writ
 
 PICTURES = {
     "next": Case("llava-next", {}),
+    "next-video": Case("next-video", {}),
+    "next-video-original": Case("next-video-original", {}),
     "onevision": Case("onevision", {}),
     "onevision-original": Case("onevision-original", {}),
     "1.5": Case("llava-1.5", {}),

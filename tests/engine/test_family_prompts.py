@@ -78,7 +78,7 @@ def test_each_has_the_features_of_its_reference(asked):
 
 
 def test_each_has_the_features_it_has_alone(asked):
-    """OneVision alone pads a picture to a square, without tiles, where it is one of several."""
+    """Except where OneVision pads a picture to a square without tiles, as one of several."""
     name, runner, _, videos, pictures, _ = asked
     together = embedded_items(runner, pictures, videos)
     alone = [embedded_items(runner, [], [video])[0] for video in videos]
@@ -87,7 +87,8 @@ def test_each_has_the_features_it_has_alone(asked):
         if name == "onevision" and len(pictures) > 1 and i >= len(videos):
             assert len(found) == 27 * 27 + 1 != len(one)
         else:
-            assert torch.equal(found, one)
+            assert found.shape == one.shape
+            assert (found - one).abs().max() < FEATURES
 
 
 def test_a_picture_beside_videos_alone_keeps_its_tiles(family_runner, bikes):

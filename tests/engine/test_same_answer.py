@@ -11,8 +11,8 @@ from tests.engine.support import forget, model_of
 QUESTIONS = ["What is happening?", "Who is there, and why?", "What is the weather like in the second half?"]
 
 
-#: Frames of a video, and the checkpoint in each format. The program of LLaVA-NeXT-Video scales positions by two, and
-#: the hf file of the same weights leaves them alone.
+#: Frames of a video, and the checkpoint in each format. LLaVA-NeXT-Video's program scales the positions of the original
+#: by two; the hf file of the same weights must be told to.
 MODELS = {
     "sf-llava": (50, None),
     "onevision": (6, {"hf": Case("onevision", {}), "original": Case("onevision-original", {})}),
