@@ -57,7 +57,7 @@ def video_features(folder, name: str, shown: np.ndarray) -> torch.Tensor:
     return expected_tokens(folder, models.tower_maps(folder, shown), SHORT)
 
 
-@pytest.fixture(params=PROMPTS, ids=" ".join)
+@pytest.fixture(scope="module", params=PROMPTS, ids=" ".join)
 def asked(request, family_runner, written, bikes):
     """The model's name, its engine and folder, the videos and pictures of a prompt, and their expected features."""
     name = request.param[0]
