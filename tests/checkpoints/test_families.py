@@ -27,6 +27,8 @@ WRITTEN = {
     "next-video": ("next-video", {}),
     "next-video by transformers 5": ("next-video", {"names": "module"}),
     "next-video of Yi": ("next-video", {"family": "yi"}),
+    "next-video-original": ("next-video-original", {}),
+    "next-video-original of Yi": ("next-video-original", {"family": "yi"}),
     "onevision": ("onevision", {}),
     "onevision by transformers 5": ("onevision", {"names": "module"}),
     "onevision, tied": ("onevision", {"tied": True}),
@@ -82,6 +84,7 @@ GEOMETRY = {
     "1.5": CLIP,
     "next": CLIP,
     "next-video": CLIP,
+    "next-video-original": CLIP,
     "onevision": (7, 98, HALF, -1, False),
     "onevision-original": (27, 384, HALF, -1, False),
     "llava-video": (27, 384, HALF, -1, False),
@@ -106,6 +109,8 @@ SETTINGS = {
     "next of Mistral": (50, PAPER, "none", "after_projector", "middles", "squash", False, 32768),
     "next-video": NEXT_VIDEO,
     "next-video of Yi": NEXT_VIDEO,
+    "next-video-original": NEXT_VIDEO,
+    "next-video-original of Yi": NEXT_VIDEO,
     "onevision": ONEVISION,
     "onevision-original": ONEVISION,
     "llava-video": (64, "bilinear", "rows", "after_projector", "linspace", "squash", True, 32768),
@@ -134,6 +139,8 @@ PROMPTS_OF = {
     "next of Mistral": "mistral",
     "next-video": "vicuna_v1",
     "next-video of Yi": "chatml",
+    "next-video-original": "vicuna_v1",
+    "next-video-original of Yi": "chatml",
     "onevision": "qwen_1_5",
     "onevision-original": "qwen_1_5",
     "llava-video": "qwen_1_5",
@@ -151,6 +158,7 @@ ANYRES = {
     "1.5": (0, None, "transformers", "tiles"),
     "next": (5, None, "transformers", "tiles"),
     "next-video": (5, None, "transformers", "tiles"),
+    "next-video-original": (5, None, "program", "tiles"),
     "onevision": (36, 9, "transformers", "square"),
     "onevision-original": (36, 9, "program", "square"),
     "llava-video": (36, 9, "program", "square"),
@@ -164,7 +172,8 @@ def test_its_pictures(files, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("next", 1), ("onevision", 1), ("onevision-original", -1), ("llava-video", -1)]
+    ("name", "step"),
+    [("next", 1), ("onevision", 1), ("next-video-original", -1), ("onevision-original", -1), ("llava-video", -1)],
 )
 def test_canvases_are_heights_and_widths(files, name, step):
     """The original format lists (width, height). The sets are symmetric: only the order of equals would tell."""

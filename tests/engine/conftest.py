@@ -54,6 +54,43 @@ def runners(checkpoints):
 
 
 @pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """written(case): the folder of a random checkpoint of any family, with the real grid."""
+    from tests.reference_family import checkpoints
+
+    done = {}
+
+    def write(case):
+        key = (case.kind, case.family)
+        if key not in done:
+            done[key] = checkpoints.write(tmp_path_factory.mktemp(case.kind), case.kind, family=case.family)
+        return done[key]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def family_runner(written, tmp_path_factory):
+    """family_runner(case, **engine arguments): an engine in float32."""
+    from sfllava_plugin.checkpoints.prepare import prepare
+    from sfllava_plugin.engine.offline import Runner
+    from sfllava_plugin.registry import Entry
+
+    started = {}
+
+    def start(case, **arguments):
+        key = f"{case} {arguments}"
+        if key not in started:
+            entry = Entry(name="tested", checkpoint=str(written(case)), **case.settings)
+            directory = prepare(entry, tmp_path_factory.mktemp("prepared") / "model")
+            settings = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": KV_CACHE} | arguments
+            started[key] = Runner(str(directory), settings)
+        return started[key]
+
+    return start
+
+
+@pytest.fixture(scope="session")
 def tiny():
     """The packaged model, for the session.
 

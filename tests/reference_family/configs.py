@@ -9,6 +9,7 @@ ARCHITECTURES = {
     "llava-1.5": ("LlavaForConditionalGeneration", "llava"),
     "llava-next": ("LlavaNextForConditionalGeneration", "llava_next"),
     "next-video": ("LlavaNextVideoForConditionalGeneration", "llava_next_video"),
+    "next-video-original": ("LlavaLlamaForCausalLM", "llava"),
     "onevision": ("LlavaOnevisionForConditionalGeneration", "llava_onevision"),
     "onevision-original": ("LlavaQwenForCausalLM", "llava"),
     "llava-video": ("LlavaQwenForCausalLM", "llava_qwen"),
@@ -23,7 +24,7 @@ _TEXT = {
 
 
 def _tiles(kind: str, side: int) -> list[list[int]]:
-    tiles = NEXT_TILES if kind in ("llava-next", "next-video") else ONEVISION_TILES
+    tiles = NEXT_TILES if kind in ("llava-next", "next-video", "next-video-original") else ONEVISION_TILES
     return [list(size) for size in pinpoints(tiles, side)]
 
 
@@ -115,6 +116,16 @@ def _original(kind: str, tower: Tower, text: dict, dtype: str) -> dict:
         "use_mm_proj": True,
         "vision_tower_pretrained": None,
     }
+    if kind == "next-video-original":
+        config |= {
+            "image_aspect_ratio": "anyres",
+            "mm_resampler_type": "spatial_pool",
+            "mm_spatial_pool_mode": "average",
+            "mm_spatial_pool_out_channels": tower.width,
+            "mm_spatial_pool_stride": 2,
+            "mm_vision_tower": "openai/clip-vit-large-patch14-336",
+            "tokenizer_model_max_length": 4096,
+        }
     if kind == "llava-video":
         config |= {
             "add_faster_video": False,

@@ -24,7 +24,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from tests.reference_family import anyres, original, pools
-from tests.reference_family.frames import HALF
+from tests.reference_family.frames import CLIP_MEAN, CLIP_STD, HALF
 
 Folder = str | Path
 
@@ -39,7 +39,7 @@ def architecture(folder: Folder) -> str:
 
 def is_original(folder: Folder) -> bool:
     """Tell whether the folder is in the programs' format."""
-    return architecture(folder) == "LlavaQwenForCausalLM"
+    return architecture(folder) in original.ARCHITECTURES
 
 
 def weights(folder: Folder) -> dict[str, Tensor]:
@@ -69,16 +69,21 @@ def load(folder: Folder) -> PreTrainedModel:
 # ---- frames ----------------------------------------------------------------------------------
 
 
+def _has_clip(folder: Folder) -> bool:
+    return load(folder).config.vision_config.model_type.startswith("clip")
+
+
 def _statistics(folder: Folder) -> dict:
     if is_original(folder):
-        return {"image_mean": list(HALF), "image_std": list(HALF)}
+        mean, std = (CLIP_MEAN, CLIP_STD) if _has_clip(folder) else (HALF, HALF)
+        return {"image_mean": list(mean), "image_std": list(std)}
     settings = read_json(folder, "preprocessor_config.json")
     return {name: settings[name] for name in ("image_mean", "image_std")}
 
 
 def pixel_values(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
     """Normalise frames: uint8 [T, S, S, 3] to float32 [T, 3, S, S]."""
-    clip = load(folder).config.vision_config.model_type.startswith("clip")
+    clip = _has_clip(folder)
     options = _statistics(folder) | {"do_resize": False}
     processor = CLIPImageProcessorPil(do_center_crop=False, **options) if clip else SiglipImageProcessorPil(**options)
     pictures = [Image.fromarray(frame) for frame in np.asarray(frames)]
@@ -189,7 +194,8 @@ def _program_picture(folder: Folder, picture: Image.Image) -> Tensor:
     tiles = anyres.tiles(picture.convert("RGB"), sizes, side)
     features = projected_maps(folder, np.stack([np.asarray(tile) for tile in tiles]))
     size = (picture.height, picture.width)
-    return anyres.pack(features, size, sizes, side, vector, anyres.MAX_TILES, digits=None)
+    limit = None if _has_clip(folder) else anyres.MAX_TILES
+    return anyres.pack(features, size, sizes, side, vector, limit, digits=None)
 
 
 @torch.no_grad()

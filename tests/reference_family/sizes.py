@@ -49,12 +49,13 @@ TOWER_OF = {
     "llava-1.5": "clip",
     "llava-next": "clip",
     "next-video": "clip",
+    "next-video-original": "clip",
     "onevision": "siglip",
     "onevision-original": "siglip",
     "llava-video": "siglip",
 }
 KINDS = tuple(TOWER_OF)
-ORIGINAL = ("onevision-original", "llava-video")
+ORIGINAL = ("next-video-original", "onevision-original", "llava-video")
 REAL_SIZE = {"clip": 336, "siglip": 384}
 #: 6 x 6 and 7 x 7 patches.
 TINY_SIZE = {"clip": 84, "siglip": 98}

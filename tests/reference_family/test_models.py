@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.reference_family import anyres, checkpoints, frames, models, pools, sizes
+from tests.reference_family import anyres, checkpoints, frames, models, original, pools, sizes
 from tests.reference_family.test_frames import picture
 
 HF = ("llava-1.5", "llava-next", "next-video", "onevision")
@@ -16,16 +16,34 @@ def side_of(folder) -> int:
     return models.load(folder).config.vision_config.image_size
 
 
+#: With positions as the program of LLaVA-NeXT-Video scales them, whatever the original config.json says.
+SCALED = {"text_config": {"rope_scaling": {"factor": 2.0, "type": "linear"}}}
+
+
+@pytest.mark.parametrize(("kind", "changes"), [("onevision", {}), ("next-video", SCALED)])
 @pytest.mark.parametrize("real", [False, True])
-def test_both_formats_hold_the_same_model(checkpoint, video, real):
-    hf, original = checkpoint("onevision", real=real), checkpoint("onevision-original", real=real)
+def test_both_formats_hold_the_same_model(checkpoint, tmp_path, video, kind, changes, real):
+    program = checkpoint(f"{kind}-original", real=real)
+    hf = checkpoints.write(tmp_path, kind, image_size=side_of(program), changes=changes)
     shown = video(2, side_of(hf))
-    assert side_of(original) == side_of(hf)
     features = models.native_video_features(hf, shown)
-    assert torch.equal(models.native_video_features(original, shown), features)
-    answers = [models.greedy(folder, PROMPT, features, 3) for folder in (hf, original)]
+    assert torch.equal(models.native_video_features(program, shown), features)
+    answers = [models.greedy(folder, PROMPT, features, 3) for folder in (hf, program)]
     assert answers[0].token_ids == answers[1].token_ids
-    assert torch.equal(answers[0].first_logprobs, answers[1].first_logprobs)
+    pieces = len(answers[1].first_logprobs)  # llava-hf has more rows
+    logits = [models.logits(folder, models.embed(folder, PROMPT, features)) for folder in (hf, program)]
+    assert torch.equal(logits[0][..., :pieces], logits[1])
+
+
+def test_the_program_scales_vicunas_positions_by_two():
+    assert original.rope_factor() == 2.0
+    assert original.rope_factor(16) == 1.0
+
+
+def test_an_original_next_video_scales_no_other_positions(checkpoint):
+    for family, kind in (("vicuna", "linear"), ("yi", "default")):
+        config = models.load(checkpoint("next-video-original", family=family)).config.text_config
+        assert config.rope_parameters["rope_type"] == kind
 
 
 @pytest.mark.parametrize("kind", HF)
@@ -74,13 +92,13 @@ def test_pixels_equal_the_plain_normalisation(checkpoint, video, kind):
     assert torch.equal(models.pixel_values(folder, shown), torch.from_numpy(frames.normalise(shown, *statistics)))
 
 
-@pytest.mark.parametrize("kind", ["llava-1.5", "next-video", "onevision", "llava-video"])
+@pytest.mark.parametrize("kind", ["llava-1.5", "next-video", "next-video-original", "onevision", "llava-video"])
 @pytest.mark.parametrize("real", [False, True])
 def test_native_layouts_recomputed(checkpoint, video, kind, real):
     folder = checkpoint(kind, real=real)
     shown = video(3, side_of(folder))
     maps = pools.as_maps(models.projected_maps(folder, shown))
-    if kind == "next-video":
+    if kind.startswith("next-video"):
         before = pools.as_maps(models.tower_maps(folder, shown))
         tokens = pools.every_frame(before, "average", project=lambda x: models.project(folder, x))
         assert (tokens - pools.every_frame(maps, "average")).abs().max() > 0.1  # not the same as pooling after
@@ -139,10 +157,11 @@ def test_pictures_on_real_grids(checkpoint, kind, size):
     torch.testing.assert_close(tokens, recomputed(folder, shown), atol=1e-4, rtol=0)
 
 
-def test_original_pictures_follow_the_program(checkpoint):
-    hf, original = checkpoint("onevision"), checkpoint("onevision-original")
+@pytest.mark.parametrize("kind", ["next-video", "onevision"])
+def test_original_pictures_follow_the_program(checkpoint, kind):
+    hf, program = checkpoint(kind), checkpoint(f"{kind}-original")
     shown = picture(175, 125)
-    torch.testing.assert_close(models.picture_features(original, shown), models.picture_features(hf, shown))
+    torch.testing.assert_close(models.picture_features(program, shown), models.picture_features(hf, shown))
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad"])

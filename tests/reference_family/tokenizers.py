@@ -44,6 +44,8 @@ def write(folder: Path, kind: str, family: str) -> Words:
     ids = write_tokenizer(folder, family, layout="hf" if kind in _ADDED else "original")
     tokenizer, _ = build(family, with_image=False)
     if kind not in _ADDED:
+        if family != "qwen":  # no row beyond the pieces, so that <image> has none
+            return Words(ids.pieces, ids.pieces, tokenizer.token_to_id("<s>"), ids.eos, tokenizer.token_to_id("<unk>"))
         end = tokenizer.token_to_id("<|endoftext|>")
         return Words(ids.pieces, _rows(ids.pieces + 2), end, ids.eos, end)
     tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in _ADDED[kind]])
