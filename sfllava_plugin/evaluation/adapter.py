@@ -33,8 +33,8 @@ class SlowFastLlava(lmms):
         frames: frames sampled from each video; the model's own by default.
         pathways, newline, order, pool, sampling, fit, rope, time_instruction, max_tiles: as in registry.yaml; the
             model's own by default.
-        prompt: ``paper`` puts a video's question and options into the model's prompt wrapper, for sf-llava the paper's; ``task``
-            sends the task's own text in the model's own conversation format.
+        prompt: ``paper`` puts a video's question and options into the model's prompt wrapper, for sf-llava the paper's;
+            ``task`` sends the task's own text in the model's own conversation format.
         max_new_tokens: the longest answer; by default the task's, at most `requests.MAX_NEW_TOKENS`.
         data_parallel_size: number of engines. lmms-eval must run as many processes (accelerate launch or torchrun).
         journal: the folder that keeps answers, so that the same command resumes; ``none`` keeps nothing. By default in
