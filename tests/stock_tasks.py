@@ -194,31 +194,16 @@ def _tables(made: list) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
             "lmms-lab-encoder/MME",
             "default",
             "test",
-            [
-                {
-                    "question_id": f"existence/{seed}.png",
-                    "image": _picture(seed),
-                    "question": f"Is there a {thing} in this image? Please answer yes or no.",
-                    "answer": answer,
-                    "category": "existence",
-                }
-                for seed in SEEDS
-                for thing, answer in (("shape", "Yes"), ("tree", "No"))
-            ],
+            [_yes_no(seed, answer) for seed in SEEDS for answer in ("Yes", "No")],
         ),
         (
             "lmms-lab-encoder/ScienceQA",
             "ScienceQA-IMG",
             "test",
             [
-                {
-                    "image": None if seed == 1 else _picture(seed),
-                    "question": asked.text,
-                    "choices": options,
-                    "hint": "",
-                    "answer": right,
-                }
-                for seed, (_, asked, options, right) in zip(SEEDS, fours, strict=True)
+                {"image": None if video == "1" else _picture(int(video)), "question": asked.text, "hint": ""}
+                | {"choices": options, "answer": right}
+                for video, asked, options, right in fours
             ],
         ),
         (
@@ -232,6 +217,11 @@ def _tables(made: list) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
 
 def _picture(seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60 + seed, 80, 3), np.uint8))
+
+
+def _yes_no(seed: int, answer: str) -> dict[str, Any]:
+    row = {"question_id": f"existence/{seed}.png", "image": _picture(seed), "answer": answer, "category": "existence"}
+    return row | {"question": f"Is there a {'shape' if answer == 'Yes' else 'tree'}? Please answer yes or no."}
 
 
 def _options(question, count: int) -> tuple[list[str], int]:
