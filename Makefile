@@ -9,7 +9,7 @@ PAGES := README.md docs/*.md
 export VLLM_NO_USAGE_STATS = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: demo test seeded doors faults pure resolve lint types docs tables bench surfaces lock clean
+.PHONY: demo test seeded doors names faults pure resolve lint types docs tables bench surfaces lock clean
 
 demo: $(READY)
 	$(BIN)/python -m examples.demo
@@ -23,8 +23,12 @@ seeded: $(READY)
 
 # Ask the same questions through every command: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
 doors: $(READY)
-	$(BIN)/python -m pytest -m slow tests/doors
+	$(BIN)/python -m pytest -m "slow and not names" tests/doors
 	$(BIN)/python -m pytest -m slow tests/engine tests/test_benchmarks.py
+
+# Ask every registered name through every command, on random checkpoints; `make doors` asks one of each family.
+names: $(READY)
+	$(BIN)/python -m pytest -m slow tests/doors/test_names.py
 
 # Test bad and hostile input, full disks and kills, through ask, the server and batch.
 faults: $(READY)

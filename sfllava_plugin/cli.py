@@ -107,7 +107,7 @@ def prepare(
 
 @app.command(epilog=example('sfllava ask clips/0.mp4 "what colour is the flash?" --model sf-llava-tiny'))
 def ask(
-    video: Annotated[str, typer.Argument(help="A video file or a folder of images.")],
+    video: Annotated[str, typer.Argument(help="A video file, a folder of images, or a picture.")],
     question: Annotated[str, typer.Argument(help="The question, without a prompt around it.")],
     options: Annotated[
         list[str] | None,
@@ -120,24 +120,32 @@ def ask(
         bool, typer.Option("--json", help="Print the answer, its prompt, frames and token ids as JSON.")
     ] = False,
 ) -> None:
-    """Ask one question about one video.
+    """Ask one question about one video or picture.
 
-    With --options the answer is a letter.
+    With --options, which need a video, the answer is a letter.
     """
     quiet()
     from sfllava_plugin import registry
+    from sfllava_plugin.video.decode import is_picture, open_image
     from sfllava_plugin.video.isolated import read_video
 
     arguments = parse_engine_arguments(engine_args)
     # An unreadable video fails here, before the engine takes a minute to start.
-    read_video(video, num_frames=1, image_size=1, limits=registry.load().limits)
+    limits = registry.load().limits
+    if picture := is_picture(video):
+        if options:
+            raise typer.BadParameter("--options need a video: list the options of a picture in the question")
+        open_image(Path(video), limits)
+    else:
+        read_video(video, num_frames=1, image_size=1, limits=limits)
     require_vllm()
     from sfllava_plugin.engine.offline import Question, Runner
 
     # Compiling takes longer than it saves on one question.
     engine = Runner(model, {"enforce_eager": True} | arguments)
     logprobs = _JSON_LOGPROBS if as_json else 0
-    answer = engine.answer(Question(video, question, tuple(options or ()), max_tokens, logprobs=logprobs))
+    source = (video,) if picture else video
+    answer = engine.answer(Question(source, question, tuple(options or ()), max_tokens, logprobs=logprobs))
     if as_json:
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False))
     else:

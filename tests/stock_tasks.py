@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 from datasets.arrow_writer import ArrowWriter
 from datasets.naming import camelcase_to_snakecase
 from PIL import Image
@@ -32,6 +33,8 @@ TASKS = (
     "videochatgpt_consistency",
     "video_dc499",
 )
+#: Tasks about pictures; one question of the second has none.
+PICTURES = ("mme", "scienceqa_img")
 #: Tasks with lettered replies.
 BY_LETTER = TASKS[:2] + TASKS[3:8]
 SEEDS = (0, 1, 2)
@@ -188,12 +191,37 @@ def _tables(made: list) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
             for config in ("Generic", "Temporal", "Consistency")
         ),
         (
+            "lmms-lab-encoder/MME",
+            "default",
+            "test",
+            [_yes_no(seed, answer) for seed in SEEDS for answer in ("Yes", "No")],
+        ),
+        (
+            "lmms-lab-encoder/ScienceQA",
+            "ScienceQA-IMG",
+            "test",
+            [
+                {"image": None if video == "1" else _picture(int(video)), "question": asked.text, "hint": ""}
+                | {"choices": options, "answer": right}
+                for video, asked, options, right in fours
+            ],
+        ),
+        (
             "lmms-lab/VideoDetailDescription",
             "default",
             "test",
             [{"video_name": video, "question": asked.text, "answer": asked.answer} for video, asked in words],
         ),
     ]
+
+
+def _picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (60 + seed, 80, 3), np.uint8))
+
+
+def _yes_no(seed: int, answer: str) -> dict[str, Any]:
+    row = {"question_id": f"existence/{seed}.png", "image": _picture(seed), "answer": answer, "category": "existence"}
+    return row | {"question": f"Is there a {'shape' if answer == 'Yes' else 'tree'}? Please answer yes or no."}
 
 
 def _options(question, count: int) -> tuple[list[str], int]:

@@ -25,15 +25,16 @@ class SlowFastLlava(lmms):
     """``--model sfllava --model_args pretrained=NAME,...``
 
     One engine answers every request of a task, in whatever order keeps it busy; results come back in request order. A
-    multiple-choice reply is reduced to its capital letter, which is what every stock task scores.
+    multiple-choice reply is reduced to its capital letter, which is what every stock task scores. Questions are about
+    one video, about any number of pictures, or about neither.
 
     Args:
         pretrained: an alias, a model directory, a checkpoint folder or a hub repository.
         frames: frames sampled from each video; the model's own by default.
         pathways, newline, order, pool, sampling, fit, rope, time_instruction, max_tiles: as in registry.yaml; the
             model's own by default.
-        prompt: ``paper`` puts question and options into the model's prompt wrapper, for sf-llava the paper's; ``task``
-            sends the task's own text in the model's own conversation format.
+        prompt: ``paper`` puts a video's question and options into the model's prompt wrapper, for sf-llava the paper's;
+            ``task`` sends the task's own text in the model's own conversation format.
         max_new_tokens: the longest answer; by default the task's, at most `requests.MAX_NEW_TOKENS`.
         data_parallel_size: number of engines. lmms-eval must run as many processes (accelerate launch or torchrun).
         journal: the folder that keeps answers, so that the same command resumes; ``none`` keeps nothing. By default in
@@ -148,6 +149,7 @@ class SlowFastLlava(lmms):
     def clean(self) -> None:
         """Shut the engine down. lmms-eval calls this at the end."""
         self._answering.close()
+        self._translation.pictures.close()
 
 
 def _open_journal(where: str | None, description: dict[str, Any], rank: int) -> Journal | None:

@@ -19,6 +19,7 @@ from sfllava_plugin.evaluation import exit_status, trace
 from sfllava_plugin.evaluation.dealing import Assignment, all_take_part, answer_together
 from sfllava_plugin.evaluation.journal import Journal
 from sfllava_plugin.evaluation.launch import agreed_time
+from sfllava_plugin.evaluation.pictures import identity
 from sfllava_plugin.evaluation.requests import command_of, is_padding
 
 if TYPE_CHECKING:
@@ -115,12 +116,15 @@ class Answering:
             log_metrics(seconds, tokens, tokens / seconds, more)
 
     def _key(self, question: Question) -> str | None:
-        """Everything an answer depends on besides the run; None without a video."""
-        prompt = self._runner.prompt(question.text, question.options, question.prompt_frame)
-        try:
-            video = f"{provenance.video_identity(question.video)} {self._runner.frames}"
-        except OSError:
-            return None
+        """Everything an answer depends on besides the run; None if its video is missing."""
+        prompt = self._runner.prompt_of(question)
+        if isinstance(question.video, tuple):
+            video = identity(question.video)
+        else:
+            try:
+                video = f"{provenance.video_identity(question.video)} {self._runner.frames}"
+            except OSError:
+                return None
         return provenance.key_of([video, prompt, list(question.options), question.max_tokens, question.continuation])
 
     def _write_trace(self, requests: list[Instance], answers: list[Row | None]) -> None:

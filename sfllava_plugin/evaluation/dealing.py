@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from sfllava_plugin.engine.offline import Question
+from sfllava_plugin.engine.offline import Question, Source
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def deal(shares: Sequence[Sequence[Assignment]]) -> list[list[Assignment]]:
 
     Deterministic, so that every process computes the same distribution.
     """
-    videos: dict[str, list[Assignment]] = {}
+    videos: dict[Source, list[Assignment]] = {}
     for assignment in (assignment for share in shares for assignment in share):
         videos.setdefault(assignment.question.video, []).append(assignment)
     found: list[list[Assignment]] = [[] for _ in shares]

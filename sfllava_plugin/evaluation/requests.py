@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lmms_eval.api.instance import Instance
+from PIL import Image
 
-from sfllava_plugin.engine.offline import Question
+from sfllava_plugin.engine.offline import Question, Source
 from sfllava_plugin.evaluation.documents import Asked, Document, question_and_options, words_around
+from sfllava_plugin.evaluation.pictures import PictureFiles
 from sfllava_plugin.prompts.choices import read_choice
 
 PROMPTS = ("paper", "task")
@@ -20,40 +22,47 @@ _PADDING = "__padding_only__"
 
 #: lmms-eval's `task_dict`: task name -> split -> documents.
 TaskDict = Mapping[str, Mapping[str, Any]]
-#: A task's function, mostly bound to the task: the videos or images of a document.
-DocToVisual = Callable[[Document], Sequence[Any]]
+#: A task's function, mostly bound to the task: the videos or images of a document; None for a task of text alone.
+DocToVisual = Callable[[Document], Sequence[Any] | None]
 
 
 @dataclass(frozen=True)
 class Translation:
     """The way requests become questions.
 
+    Questions about pictures and about text alone are the task's own text: the paper's wrapper speaks of a video.
+
     Attributes:
         prompt: one of `PROMPTS`; see adapter.py.
         max_new_tokens: the longest answer in tokens; None leaves it to the task.
+        pictures: where pictures are kept.
     """
 
     prompt: str
     max_new_tokens: int | None
+    pictures: PictureFiles = field(default_factory=PictureFiles)
 
     def question(self, request: Instance, task_dict: TaskDict) -> Question:
         """Translate a `generate_until` request.
 
         Raises:
-            ValueError: the task shows something other than one video file.
+            ValueError: the task shows neither one video file nor pictures.
+            OSError: a picture cannot be written.
             Exception, SystemExit: whatever the task's own code raises.
         """
         context, settings, doc_to_visual, doc_id, task, split = request.args
         doc = task_dict[task][split][doc_id]
-        text, options = self._text_and_options(context, doc_to_visual, doc, task)
+        source = self._source(doc_to_visual, doc)
+        text, options = self._text_and_options(context, source, doc_to_visual, doc, task)
         most = self.max_new_tokens or min(settings.get("max_new_tokens") or MAX_NEW_TOKENS, MAX_NEW_TOKENS)
-        return Question(_video(doc_to_visual, doc), text, options, most, self._prompt_frame)
+        return Question(source, text, options, most, self._prompt_frame)
 
     def continuation(self, request: Instance, task_dict: TaskDict) -> Question:
         """Translate a `loglikelihood` request.
 
         Raises:
-            ValueError: the task shows something other than one video file.
+            ValueError: the task shows neither one video file nor pictures.
+            OSError: a picture cannot be written.
             Exception, SystemExit: whatever the task's own code raises.
         """
         context, continuation, doc_to_visual, doc_id, task, split = request.args
@@ -61,11 +70,10 @@ class Translation:
         if callable(continuation):
             continuation = continuation(doc)
         # A continuation answers in words: the open-ended wrapper, without the options.
-        text, _ = self._text_and_options(context, doc_to_visual, doc, task)
+        source = self._source(doc_to_visual, doc)
+        text, _ = self._text_and_options(context, source, doc_to_visual, doc, task)
         joined = continuation if continuation[:1].isspace() else f" {continuation}"
-        return Question(
-            _video(doc_to_visual, doc), text, prompt_frame=self._prompt_frame or "open_ended", continuation=joined
-        )
+        return Question(source, text, prompt_frame=self._prompt_frame or "open_ended", continuation=joined)
 
     def reply(self, request: Instance, task_dict: TaskDict, text: str) -> str:
         """Reduce the model's text to the letter or text a task scores."""
@@ -74,9 +82,19 @@ class Translation:
         letter = read_choice(text, options) if options else None
         return letter or _until(text, settings.get("until"))
 
-    def _text_and_options(self, context: str, doc_to_visual: DocToVisual, doc: Document, task: str) -> Asked:
+    def _source(self, doc_to_visual: DocToVisual, doc: Document) -> Source:
+        visuals = doc_to_visual(doc) or ()
+        if len(visuals) == 1 and isinstance(visuals[0], str | os.PathLike):
+            return str(visuals[0])
+        if not all(isinstance(visual, Image.Image) for visual in visuals):
+            raise ValueError("sfllava answers questions about one video file or about pictures, not about both at once")
+        return tuple(self.pictures.add(visual) for visual in visuals)
+
+    def _text_and_options(
+        self, context: str, source: Source, doc_to_visual: DocToVisual, doc: Document, task: str
+    ) -> Asked:
         # The task's own text already lists the options.
-        if self.prompt == "task":
+        if self.prompt == "task" or isinstance(source, tuple):
             return context, ()
         return _question_and_options(context, doc_to_visual, doc, task)
 
@@ -98,13 +116,6 @@ def command_of(request: Instance) -> Any:
 def _question_and_options(context: str, doc_to_visual: DocToVisual, doc: Document, task: str) -> Asked:
     settings = getattr(getattr(doc_to_visual, "__self__", None), "lmms_eval_specific_kwargs", None)
     return question_and_options(task, doc, context, words_around(settings))
-
-
-def _video(doc_to_visual: DocToVisual, doc: Document) -> str:
-    visuals = doc_to_visual(doc)
-    if len(visuals) != 1 or not isinstance(visuals[0], str | os.PathLike):
-        raise ValueError("sfllava answers questions about one video file; the task gives something else")
-    return str(visuals[0])
 
 
 def _until(text: str, stops: list[str] | str | None) -> str:

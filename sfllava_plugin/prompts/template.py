@@ -86,17 +86,22 @@ def render(
     options: Sequence[str] | None = None,
     prompt_frame: str | None = None,
     *,
+    pictures: int | None = None,
     bos_token: str = "",
     eos_token: str = "",
 ) -> str:
     """Write the whole prompt for one question about one video, with `VIDEO_MARKER` in the video's place.
+
+    Args:
+        pictures: their number, in the place of a video; each gets a marker, and the question no wrapper.
 
     Raises:
         PromptError: there are more than 26 options, or no such ``prompt_frame``.
     """
     from jinja2 import TemplateError
 
-    content = [{"type": "video"}, {"type": "text", "text": question}]
+    media = [{"type": "video"}] if pictures is None else [{"type": "image"}] * pictures
+    content = [*media, {"type": "text", "text": question}]
     try:
         return _render(
             template,

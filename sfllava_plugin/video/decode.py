@@ -182,10 +182,15 @@ def _read_folder(path: str, wanted: _Wanted, limits: Limits) -> Video:
 
     def open_files(numbers: list[int]) -> list[Callable[[], Image.Image]]:
         # The resize threads call these.
-        return [partial(_open_image, Path(path, files[index]), limits) for index in numbers]
+        return [partial(open_image, Path(path, files[index]), limits) for index in numbers]
 
     frames = _assemble(open_files, indices, wanted)
     return Video(frames, tuple(indices), len(files), 0.0, "images")
+
+
+def is_picture(path: str) -> bool:
+    """Tell whether a path names a still picture. GIFs count as videos."""
+    return os.path.isfile(path) and Path(path).suffix.lower() in _IMAGE_SUFFIXES - {".gif"}
 
 
 def _is_image_name(name: str) -> bool:
@@ -201,7 +206,12 @@ def _assemble(
     return frames if len(distinct) == len(indices) else frames[places]
 
 
-def _open_image(path: Path, limits: Limits) -> Image.Image:
+def open_image(path: Path, limits: Limits) -> Image.Image:
+    """Open a picture, in RGB.
+
+    Raises:
+        VideoError: it cannot be read, or has too many pixels.
+    """
     name = printable(str(path))
     try:
         if not path.is_file():

@@ -41,7 +41,16 @@ def ask():
     """ask(model, [(video, context, doc), ...]); videos may be missing."""
     from lmms_eval.api.instance import Instance
 
-    def run(model, asked, kind="generate_until", task="some_task", settings=None, continuations=None, padding=()):
+    def run(
+        model,
+        asked,
+        kind="generate_until",
+        task="some_task",
+        settings=None,
+        continuations=None,
+        padding=(),
+        visual=one_video,
+    ):
         docs = [doc | {"video": video} for video, _, doc in asked]
         model.task_dict = {task: {"test": docs}}
         requests = []
@@ -56,7 +65,11 @@ def ask():
     return run
 
 
-def visual(doc):
+def shown_as_is(doc):
+    return doc["video"]
+
+
+def one_video(doc):
     if doc["video"] is None:
         raise SystemExit("video path:/data/gone.mp4 does not exist, please check")
     return [doc["video"]]
@@ -113,6 +126,39 @@ def test_a_missing_video_costs_only_its_own_question(adapter, ask, made, capsys)
     assert "/data/gone.mp4 does not exist" in said
     assert "/data/none.mp4 does not exist" in said
     assert "2 of 3 questions could not be answered" in said
+
+
+def test_pictures_and_text_alone_are_asked_in_the_tasks_own_words(adapter, ask, made, tiny, tmp_path):
+    from PIL import Image
+
+    from sfllava_plugin.engine.offline import Question
+
+    _, video = made[0]
+    pictures = [Image.new("RGB", (90, 60), colour) for colour in ("red", "blue")]
+    paths = tuple(str(tmp_path / f"{number}.png") for number in range(2))
+    for picture, path in zip(pictures, paths, strict=True):
+        picture.save(path)
+    text = "What is it?\nA. a tree\nB. a house"
+    model = adapter()
+    sources = [paths[:1], paths, (), video]
+    results = ask(model, [(shown, text, {}) for shown in (pictures[:1], pictures, [], [video])], visual=shown_as_is)
+    expected = [tiny.answer(Question(source, text, max_tokens=24)) for source in sources[:3]]
+    assert [answer.prompt.count("<image>\n") for answer in expected] == [1, 2, 0]
+    assert [answer.video_tokens for answer in expected] == [36, 72, 0]
+    assert all(answer.prompt.endswith(f"{text} ASSISTANT:") for answer in expected)
+    # A reply that names an option is reduced to its letter.
+    assert all(a.text in (e.text, *"AB") for a, e in zip(results, expected, strict=False))
+    assert results[3].text in list("AB")
+
+
+def test_a_picture_beside_a_video_is_refused(adapter, ask, made, capsys):
+    from PIL import Image
+
+    _, video = made[0]
+    asked = [([video, Image.new("RGB", (9, 9))], "what?", {}), ([video], "what?", {})]
+    results = ask(adapter(), asked, visual=shown_as_is)
+    assert [bool(result.text) for result in results] == [False, True]
+    assert "about one video file or about pictures, not about both at once" in capsys.readouterr().err
 
 
 def test_no_answers_at_all_are_an_error(adapter, ask):

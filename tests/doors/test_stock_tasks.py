@@ -148,6 +148,21 @@ def test_a_second_run_asks_nothing(finished, environment, tmp_path):
         assert [row["filtered_resps"] for row in samples_of(tmp_path, task)] == before
 
 
+def test_stock_tasks_about_pictures(environment, tmp_path):
+    """The questions are the tasks' own text in the model's conversation, with a marker for each picture."""
+    done = evaluate(environment, tmp_path, *stock_tasks.PICTURES)
+    assert done.returncode == 0, done.stderr[-4000:]
+    [folder] = tmp_path.glob("*_sfllava")
+    for task, markers in (("mme", [1] * 6), ("scienceqa_img", [1, 0, 1])):
+        assert all(row["filtered_resps"] for row in samples_of(tmp_path, task))
+        rows = [json.loads(line) for line in (folder / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [row["prompt"].count("<image>") for row in rows] == markers
+        assert all(row["prompt"].endswith(("phrase. ASSISTANT:", "directly. ASSISTANT:")) for row in rows)
+    again = evaluate(environment, tmp_path, *stock_tasks.PICTURES)
+    assert "9 answers from the journal" in again.stderr
+    assert not list(Path(environment["SFLLAVA_CACHE"]).glob("evaluation/pictures-*"))
+
+
 def test_a_missing_video_costs_only_its_own_questions(environment, tmp_path):
     broken = Path(environment["HF_HOME"]) / "mlvu" / "1.mp4"
     aside = broken.rename(broken.with_suffix(".aside"))

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sfllava_plugin import cli
 from sfllava_plugin.prompts.choices import read_choice
@@ -70,6 +72,28 @@ def test_standard_output_is_the_answer_alone(checkpoints, bikes):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_picture_is_asked_about_as_a_picture(ask, runners, tmp_path):
+    from sfllava_plugin.engine.offline import Question
+
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)).save(path)
+    code, out, err = ask(str(path), "What is it?", "--max-tokens", "8", "--json")
+    assert code == 0, err
+    printed = json.loads(out)
+    # 24 x 24 patches; of two tiles side by side 24 rows of 40 with a newline each, after the whole picture.
+    assert printed["video_tokens"] == 24 * 24 + 24 * (40 + 1)
+    assert printed["frames"] == []
+    assert "key frames" not in printed["prompt"]
+    assert printed["token_ids"] == runners().answer(Question((str(path),), "What is it?", max_tokens=8)).token_ids
+    code, _, err = ask(str(path), "What is it?", "--options", "a bus")
+    assert code == 2
+    assert "--options need a video" in err
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    code, _, err = ask(str(tmp_path / "broken.png"), "What is it?")
+    assert code == 2
+    assert "broken.png cannot be read as an image" in err
 
 
 @pytest.fixture

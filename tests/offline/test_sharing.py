@@ -64,6 +64,10 @@ def test_the_prefix_ends_with_the_video():
     assert prompt(1, 2).prefix(MARKER) == (1, 2)
 
 
+def test_the_prefix_ends_with_the_last_picture():
+    assert prompt(1, MARKER, 2, MARKER, 3).prefix(MARKER) == (1, MARKER, 2, MARKER)
+
+
 def test_a_leader_caches_its_video_and_a_follower_only_its_own_text():
     video = CachedVideo(MARKER, 1000, 16)
     question = prompt(1, MARKER, *range(50), continuation=range(10))

@@ -5,7 +5,7 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from examples.random_tokenizers import FAMILIES as EXAMPLES
-from sfllava_plugin.prompts import chat_template
+from sfllava_plugin.prompts import chat_template, render
 
 INPUT = "The input consists of a sequence of key frames from a video."
 TASK = (
@@ -207,3 +207,12 @@ def test_pllava_34b_has_a_system_message():
     )
     prompt = chat(PLLAVA_34B, user("video", "Who?"), prompt_frame="none")
     assert prompt == f"{system}<|im_start|>user\n<image>\nWho?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+@pytest.mark.parametrize("template", [VICUNA, YI, QWEN, PLLAVA])
+def test_a_question_about_pictures_is_the_conversation_of_the_server(template, count):
+    prompt = render(template, "Who?", pictures=count, bos_token="<s>", eos_token="</s>")
+    assert prompt == chat(template, user(*["image"] * count, "Who?"))
+    assert prompt.count("<image>\n") == count
+    assert INPUT not in prompt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sfllava_plugin.engine.offline.devices import devices_of
     from sfllava_plugin.engine.offline.plan import video_identifier
-    from sfllava_plugin.engine.offline.questions import DEFAULT_MAX_TOKENS, Answer, Failure, Question, Score
+    from sfllava_plugin.engine.offline.questions import DEFAULT_MAX_TOKENS, Answer, Failure, Question, Score, Source
     from sfllava_plugin.engine.offline.replicas import answer_here, answer_on_ray
     from sfllava_plugin.engine.offline.runner import Runner
 
@@ -22,6 +22,7 @@ _MODULES = {
     "Question": "questions",
     "Runner": "runner",
     "Score": "questions",
+    "Source": "questions",
     "answer_here": "replicas",
     "answer_on_ray": "replicas",
     "devices_of": "devices",
@@ -35,6 +36,7 @@ __all__ = [
     "Question",
     "Runner",
     "Score",
+    "Source",
     "answer_here",
     "answer_on_ray",
     "devices_of",

@@ -13,7 +13,7 @@ from vllm import RequestOutput
 
 from sfllava_plugin.engine.offline.lifetime import Engine
 from sfllava_plugin.engine.offline.order import FailedItem, QuestionQueue
-from sfllava_plugin.engine.offline.plan import Failed, IdentifiedVideo, Item
+from sfllava_plugin.engine.offline.plan import Failed, Item, Medium
 from sfllava_plugin.engine.offline.questions import Answer, Question, Score
 from sfllava_plugin.engine.offline.scoring import Scoring
 from sfllava_plugin.engine.offline.sharing import Prompt
@@ -65,7 +65,7 @@ class Feeder:
     def __init__(
         self,
         engine: Engine,
-        queue: QuestionQueue[Question, IdentifiedVideo, Prompt],
+        queue: QuestionQueue[Question, Medium, Prompt],
         bounds: Bounds,
         submit: Callable[[Item], Scoring | None],
         finish: Callable[[Item, Scoring | None, RequestOutput], Answer | Score | None],

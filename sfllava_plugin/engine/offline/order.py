@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from sfllava_plugin.engine.offline.prefetch import Prefetched, Prefetcher, Unreadable
+from sfllava_plugin.engine.offline.questions import Source
 from sfllava_plugin.limits import DEFAULTS, Limits
 
 Q = TypeVar("Q")
@@ -51,7 +52,7 @@ class FailedItem(Generic[Q]):
 class Planner(Protocol[Q_contra, V, P]):
     """The parts of a job that `QuestionQueue` leaves to others."""
 
-    def read(self, path: str) -> V:
+    def read(self, source: Source) -> V:
         """Decode a video; called in threads."""
 
     def prompt(self, question: Q_contra) -> P:
@@ -64,9 +65,9 @@ class Planner(Protocol[Q_contra, V, P]):
         """Tell whether prompts with one prefix need the video's embeddings repeatedly."""
 
 
-def by_video(questions: Iterable[Q], video_of: Callable[[Q], str]) -> Iterator[list[Numbered[Q]]]:
+def by_video(questions: Iterable[Q], video_of: Callable[[Q], Source]) -> Iterator[list[Numbered[Q]]]:
     """Number questions and group them by video, in order of first occurrence."""
-    videos: dict[str, list[Numbered[Q]]] = {}
+    videos: dict[Source, list[Numbered[Q]]] = {}
     for position, question in enumerate(questions):
         videos.setdefault(video_of(question), []).append((position, question))
     return iter(videos.values())
@@ -85,7 +86,7 @@ class QuestionQueue(Generic[Q, V, P]):
     def __init__(
         self,
         groups: Iterable[Sequence[Numbered[Q]]],
-        video_of: Callable[[Q], str],
+        video_of: Callable[[Q], Source],
         planner: Planner[Q, V, P],
         limits: Limits = DEFAULTS,
     ):
@@ -137,7 +138,7 @@ class QuestionQueue(Generic[Q, V, P]):
         if held := self._held.pop(position, None):
             self._lead(held)
 
-    def _paths(self) -> Iterator[str]:
+    def _paths(self) -> Iterator[Source]:
         """Yield the video of each group, and queue the group."""
         for group in self._groups:
             self._not_begun.append(group)

@@ -1,16 +1,19 @@
-"""Turn questions into frames and token ids, for the queue in order.py."""
+"""Turn questions into frames or pictures and token ids, for the queue in order.py."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from PIL import Image
 from transformers import PreTrainedTokenizerBase
 
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.offline.order import FailedItem, QueueItem
-from sfllava_plugin.engine.offline.questions import Question
+from sfllava_plugin.engine.offline.questions import Question, Source
 from sfllava_plugin.engine.offline.sharing import CachedVideo, Prompt
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.provenance import video_identity
+from sfllava_plugin.video.decode import open_image
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolated import read_video
 
@@ -23,13 +26,16 @@ class IdentifiedVideo:
     identifier: str
 
 
-Item = QueueItem[Question, IdentifiedVideo, Prompt]
+#: Pictures of any size, in the place of a video.
+Pictures = tuple[Image.Image, ...]
+Medium = IdentifiedVideo | Pictures
+Item = QueueItem[Question, Medium, Prompt]
 #: Its video cannot be read, or its prompt is too long.
 Failed = FailedItem[Question]
 
 
 class QuestionPlanner:
-    """The `Planner` of a runner: decodes videos and writes prompts.
+    """The `Planner` of a runner: decodes videos, opens pictures and writes prompts.
 
     Args:
         write: writes the whole prompt of a question, as text.
@@ -55,21 +61,23 @@ class QuestionPlanner:
         self._video_config, self._frames, self._limits = video_config, frames, limits
         self._block_size, self._marker = block_size, marker
 
-    def read(self, path: str) -> IdentifiedVideo:
-        """Decode a video.
+    def read(self, source: Source) -> Medium:
+        """Decode a video, or open pictures.
 
         Raises:
             VideoError: it cannot be read.
         """
+        if isinstance(source, tuple):
+            return tuple(open_image(Path(path), self._limits) for path in source)
         video = read_video(
-            path,
+            source,
             num_frames=self._frames,
             image_size=self._video_config.geometry.image_size,
             sampling=self._video_config.sampling,
             fit=self._video_config.frame_fit,
             limits=self._limits,
         )
-        return IdentifiedVideo(video, video_identifier(path, self._frames))
+        return IdentifiedVideo(video, video_identifier(source, self._frames))
 
     def prompt(self, question: Question) -> Prompt:
         """Write and tokenise the prompt of a question.
@@ -85,11 +93,19 @@ class QuestionPlanner:
         whole = self._tokens(text + question.continuation)
         return Prompt(text, whole[: len(token_ids)], whole[len(token_ids) :])
 
+    def tokens(self, medium: Medium) -> int:
+        """Count the tokens of a video, or of all pictures."""
+        config = self._video_config
+        if isinstance(medium, IdentifiedVideo):
+            return config.tokens(len(medium.video.indices))
+        several = len(medium) > 1
+        return sum(config.picture_tokens((image.height, image.width), several=several) for image in medium)
+
     def prefix(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the tokens up to and including the video."""
+        """Return the tokens up to and including the video or the last picture."""
         return prompt.prefix(self._marker)
 
-    def needs_embeddings(self, video: IdentifiedVideo, prompts: Sequence[Prompt]) -> bool:
+    def needs_embeddings(self, video: Medium, prompts: Sequence[Prompt]) -> bool:
         """Tell whether the cached prefix of these prompts ends inside the video."""
         return self._cached(video).needs_embeddings(prompts)
 
@@ -97,9 +113,9 @@ class QuestionPlanner:
         """Bound a question's tokens in the KV cache."""
         return self._cached(item.video).cache_tokens(item.prompt, item.leads)
 
-    def _cached(self, video: IdentifiedVideo) -> CachedVideo:
-        tokens = self._video_config.tokens(len(video.video.indices))
-        return CachedVideo(self._marker, tokens, self._block_size)
+    def _cached(self, medium: Medium) -> CachedVideo:
+        markers = len(medium) if isinstance(medium, tuple) else 1
+        return CachedVideo(self._marker, self.tokens(medium) - (markers - 1), self._block_size)
 
     def _tokens(self, text: str) -> list[int]:
         if len(text) > self._max_characters:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from sfllava_plugin.engine.offline.questions import Source
 from sfllava_plugin.limits import DEFAULTS, Limits
 from sfllava_plugin.video import isolated
 
@@ -38,7 +39,7 @@ class Prefetcher(Generic[T]):
     decoded or held decoded, and ``paths`` is consumed lazily.
     """
 
-    def __init__(self, paths: Iterable[str], read: Callable[[str], T], limits: Limits = DEFAULTS):
+    def __init__(self, paths: Iterable[Source], read: Callable[[Source], T], limits: Limits = DEFAULTS):
         self._read, self._ahead = read, limits.look_ahead
         self._threads: list[threading.Thread] = []
         self._pool = ThreadPoolExecutor(

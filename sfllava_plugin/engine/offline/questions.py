@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
+#: A video: a file, or a folder of images. In its place, the files of any number of pictures.
+Source = str | tuple[str, ...]
+
 #: As in the released demo.
 DEFAULT_MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about one video.
+    """A question about one video, about pictures, or about neither.
 
     Attributes:
-        video: a file, or a folder of images.
-        options: make the question multiple choice.
+        video: a file, or a folder of images; in its place a tuple of picture files, () for text alone. Neither gets a
+            wrapper around the text.
+        options: make the question multiple choice. With pictures, the text must list them.
         max_tokens: of the answer.
         prompt_frame: the wrapper of the text, if not the one that ``options`` imply (prompts/template.py).
         continuation: a text to score. Nothing is generated: the result is a `Score` of the text as the answer.
@@ -21,7 +25,7 @@ class Question:
             every token, which slows down generation.
     """
 
-    video: str
+    video: Source
     text: str
     options: tuple[str, ...] = ()
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -35,8 +39,10 @@ class Answer:
     """An answer and its origin, as `sfllava ask --json` prints them.
 
     Attributes:
+        video: its path; those of pictures, with spaces between.
         frames: indices of the sampled source frames.
         slow_frames: indices into ``frames`` of those on the slow path.
+        video_tokens: of the video or the pictures.
         answer: the letter of the chosen option; None if there are no options or the text names none of them.
         logprobs: the likeliest tokens in the first place of the answer, the likeliest first.
     """

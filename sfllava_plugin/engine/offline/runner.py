@@ -1,4 +1,4 @@
-"""Answer questions about videos with one vLLM engine.
+"""Answer questions about videos and pictures with one vLLM engine.
 
 Prompts come from the model directory's chat template and frames from `read_video`, exactly as in the server. Questions
 on the same video run together: the video is decoded and encoded once, and they share its tokens in the prefix cache.
@@ -27,8 +27,8 @@ from sfllava_plugin.engine import explicit
 from sfllava_plugin.engine.offline.feed import Bounds, Feeder
 from sfllava_plugin.engine.offline.lifetime import Engine
 from sfllava_plugin.engine.offline.order import QuestionQueue, by_video
-from sfllava_plugin.engine.offline.plan import Item, QuestionPlanner
-from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score
+from sfllava_plugin.engine.offline.plan import Item, Medium, QuestionPlanner
+from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score, Source
 from sfllava_plugin.engine.offline.scoring import Scoring
 from sfllava_plugin.engine.serving.video_loader import metadata, options_of
 from sfllava_plugin.prompts.choices import read_choice
@@ -79,7 +79,7 @@ class Runner:
         self.video_config = VideoConfig.read(config.hf_config, config.model)
         self._bounds = self._bounds_of_engine()
         self._planner = QuestionPlanner(
-            self._prompt_of,
+            self.prompt_of,
             self._tokenizer,
             config.max_model_len * self._tokenizer.max_chars_per_token,
             self.video_config,
@@ -158,12 +158,7 @@ class Runner:
         return None
 
     def _add_request(self, item: Item, token_ids: list[int], sampling: SamplingParams) -> None:
-        video = item.video.video
-        request = {
-            "prompt_token_ids": token_ids,
-            "multi_modal_data": {"video": [(video.frames, metadata(video))]},
-            "multi_modal_uuids": {"video": [item.video.identifier]},
-        }
+        request = {"prompt_token_ids": token_ids} | _multi_modal(item.video)
         renderer = self.engine.renderer
         try:
             parsed = parse_model_prompt(self.engine.model_config, request)
@@ -182,8 +177,10 @@ class Runner:
             return None
         return self._score(item, scoring, logprobs)
 
-    def _prompt_of(self, question: Question) -> str:
-        return self.prompt(question.text, question.options, question.prompt_frame)
+    def prompt_of(self, question: Question) -> str:
+        """Write the whole prompt of a question, as in the server."""
+        pictures = len(question.video) if isinstance(question.video, tuple) else None
+        return self.prompt(question.text, question.options, question.prompt_frame, pictures)
 
     def close(self) -> None:
         """Shut the engine down."""
@@ -212,13 +209,20 @@ class Runner:
             embeddings=max(1, scheduler.encoder_cache_size // video_tokens - 1),
         )
 
-    def prompt(self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None) -> str:
-        """Write the whole prompt of a question, as in the server."""
+    def prompt(
+        self, text: str, options: Sequence[str] = (), prompt_frame: str | None = None, pictures: int | None = None
+    ) -> str:
+        """Write a prompt from its parts.
+
+        Args:
+            pictures: their number, in the place of a video.
+        """
         return prompts.render(
             self._template,
             text,
             options,
             prompt_frame,
+            pictures=pictures,
             bos_token=self._tokenizer.bos_token or "",
             eos_token=self._tokenizer.eos_token or "",
         )
@@ -226,16 +230,16 @@ class Runner:
     def _answer(self, item: Item, output: RequestOutput) -> Answer:
         [completion] = output.outputs
         assert output.prompt_token_ids is not None  # the prompt was given as tokens
-        question, indices = item.question, list(item.video.video.indices)
+        question, indices = item.question, _indices(item.video)
         first = completion.logprobs[0] if completion.logprobs else {}
         top = sorted(first.items(), key=lambda item: -item[1].logprob)[: question.logprobs]
         options = question.options
         return Answer(
             model=self.model,
-            video=str(Path(question.video)),
+            video=_written(question.video),
             frames=indices,
-            slow_frames=self.video_config.layout.slow_frames(len(indices)),
-            video_tokens=self.video_config.tokens(len(indices)),
+            slow_frames=self.video_config.layout.slow_frames(len(indices)) if indices else [],
+            video_tokens=self._planner.tokens(item.video),
             prompt=item.prompt.text,
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
@@ -250,8 +254,8 @@ class Runner:
         question = item.question
         return Score(
             model=self.model,
-            video=str(Path(question.video)),
-            frames=list(item.video.video.indices),
+            video=_written(question.video),
+            frames=_indices(item.video),
             prompt=item.prompt.text,
             prompt_token_ids=scoring.prompt,
             token_ids=scoring.continuation,
@@ -260,5 +264,25 @@ class Runner:
         )
 
 
-def _video_of(question: Question) -> str:
+def _video_of(question: Question) -> Source:
     return question.video
+
+
+def _multi_modal(medium: Medium) -> dict[str, Any]:
+    """A medium as vLLM takes it."""
+    if isinstance(medium, tuple):
+        # vLLM hashes pictures itself.
+        return {"multi_modal_data": {"image": list(medium)}} if medium else {}
+    video = medium.video
+    return {
+        "multi_modal_data": {"video": [(video.frames, metadata(video))]},
+        "multi_modal_uuids": {"video": [medium.identifier]},
+    }
+
+
+def _indices(medium: Medium) -> list[int]:
+    return [] if isinstance(medium, tuple) else list(medium.video.indices)
+
+
+def _written(source: Source) -> str:
+    return " ".join(str(Path(path)) for path in ((source,) if isinstance(source, str) else source))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question's tokens, with one marker in place of its video.
+    """A question's tokens, with one marker in place of its video or of each picture.
 
     Attributes:
         text: the whole prompt, from the chat template.
@@ -25,9 +25,9 @@ class Prompt:
     continuation: list[int]
 
     def prefix(self, marker: int) -> tuple[int, ...]:
-        """Return the tokens up to and including the video."""
-        end = self.token_ids.index(marker) + 1 if marker in self.token_ids else len(self.token_ids)
-        return tuple(self.token_ids[:end])
+        """Return the tokens up to and including the video, or the last picture."""
+        last = next((at for at in reversed(range(len(self.token_ids))) if self.token_ids[at] == marker), None)
+        return tuple(self.token_ids if last is None else self.token_ids[: last + 1])
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class CachedVideo:
 
     Attributes:
         marker: the token which stands for the video in a prompt.
-        video_tokens: the number of tokens that replace it.
+        video_tokens: the number of tokens that replace it; with pictures, those that replace the last marker if the
+            others stay.
         block_size: tokens in a block of the cache.
     """
 
