@@ -11,7 +11,7 @@ from tests.checkpoints.test_shipped import PROMISED
 
 ROOT = Path(__file__).parents[2]
 #: Positions of the language models, where no setting limits the context.
-POSITIONS = {"LLaVA-OneVision": 32768, "LLaVA-Video": 32768, "PLLaVA": 4096}
+POSITIONS = {"LLaVA-1.5": 4096, "LLaVA-OneVision": 32768, "LLaVA-Video": 32768, "PLLaVA": 4096}
 COMPARED = {"transformers' class", "released program", "recomputation", "reconstruction"}
 
 
