@@ -24,11 +24,12 @@ seeded: $(READY)
 # Ask the same questions through every command: batch, vllm serve, vllm run-batch, lmms-eval, Ray.
 doors: $(READY)
 	$(BIN)/python -m pytest -m "slow and not names" tests/doors
-	$(BIN)/python -m pytest -m slow tests/engine tests/test_benchmarks.py
+	$(BIN)/python -m pytest -m "slow and not names" tests/engine tests/test_benchmarks.py
 
 # Ask every registered name through every command, on random checkpoints; `make doors` asks one of each family.
 names: $(READY)
 	$(BIN)/python -m pytest -m slow tests/doors/test_names.py
+	$(BIN)/python -m pytest -m slow tests/engine/test_names.py
 
 # Test bad and hostile input, full disks and kills, through ask, the server and batch.
 faults: $(READY)

@@ -56,11 +56,11 @@ class Model:
         prompt_frame: str | None = None,
         logprobs: int = 0,
     ) -> "Answer":
-        """Answer one question about one video.
+        """Answer one question about one video or picture.
 
         Args:
-            video: a video file, or a folder of images.
-            question: the question itself; the paper's prompt is put around it.
+            video: a video file, a folder of images, or a picture.
+            question: the question itself; the model's prompt is put around one about a video.
             options: the choices of a multiple-choice question, at most 26. The answer's ``answer`` is then a letter.
             max_tokens: where a longer answer is cut.
             prompt_frame: ``open_ended``, ``multiple_choice``, ``none`` (no wrapper around the question) or ``complete``
@@ -72,7 +72,7 @@ class Model:
         Raises:
             VideoError: the video cannot be read.
             DecoderFault: decoding failed through no fault of the video; a second attempt may succeed.
-            ValueError: the prompt does not fit the context, or ``prompt_frame`` does not exist.
+            ValueError: the prompt does not fit the context, ``prompt_frame`` does not exist, or a picture has options.
             EngineDied: the engine ended; load the model again.
             RuntimeError: the model is closed, or an iterator of `answers` is still open.
         """

@@ -132,7 +132,7 @@ def ask(
     arguments = parse_engine_arguments(engine_args)
     # An unreadable video fails here, before the engine takes a minute to start.
     limits = registry.load().limits
-    if picture := is_picture(video):
+    if is_picture(video):
         if options:
             raise typer.BadParameter("--options need a video: list the options of a picture in the question")
         open_image(Path(video), limits)
@@ -144,8 +144,7 @@ def ask(
     # Compiling takes longer than it saves on one question.
     engine = Runner(model, {"enforce_eager": True} | arguments)
     logprobs = _JSON_LOGPROBS if as_json else 0
-    source = (video,) if picture else video
-    answer = engine.answer(Question(source, question, tuple(options or ()), max_tokens, logprobs=logprobs))
+    answer = engine.answer(Question(video, question, tuple(options or ()), max_tokens, logprobs=logprobs))
     if as_json:
         print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False))
     else:

@@ -6,9 +6,12 @@ differ only in size share one.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from examples.random_checkpoint import write_checkpoint
 from sfllava_plugin import registry
@@ -17,6 +20,16 @@ from tests.reference_family import checkpoints, pllava
 
 #: Engine arguments for many engines beside each other: exact, quick to start, with a cache for 32,768 tokens.
 ENGINE = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 64 * 2**20}
+
+#: One name of each family, and both file formats.
+FEW = (
+    "sf-llava-7b-original",
+    "sf-onevision-0.5b",
+    "sf-llava-video-7b",
+    "llava-next-video-7b",
+    "llava-1.5-7b",
+    "pllava-34b",
+)
 
 _next = write_checkpoint
 _kind = checkpoints.write
@@ -43,6 +56,11 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     r"ermu2001/pllava-13b": pllava.write,
     r"ermu2001/pllava-34b": partial(pllava.write, family="yi"),
 }
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """Mark, for `make names` alone, the names that are not among the few."""
+    return [name if name in FEW else pytest.param(name, marks=pytest.mark.names) for name in names]
 
 
 def entries() -> dict[str, Entry]:

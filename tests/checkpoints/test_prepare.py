@@ -287,10 +287,8 @@ def test_code_in_a_checkpoint_is_left_behind(copy, layout, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     code = {"AutoConfig": "someone/repository--evil.Config", "AutoTokenizer": ["evil.Tokenizer", None]}
     config = read(folder / "config.json")
-    if layout == "hf":
-        change(folder / "config.json", auto_map=code, text_config=config["text_config"] | {"auto_map": code})
-    else:
-        change(folder / "config.json", auto_map=code)
+    nested = {"text_config": config["text_config"] | {"auto_map": code}} if layout == "hf" else {}
+    change(folder / "config.json", auto_map=code, **nested)
     change(folder / "tokenizer_config.json", auto_map=code)
     (folder / "more.json").write_text(json.dumps({"a": [{"auto_map": code, "b": 1}]}), encoding="utf-8")
     out = prepared(folder)

@@ -16,21 +16,11 @@ import pytest
 from PIL import Image
 
 from sfllava_plugin.checkpoints.families import FAMILIES, find
-from tests.named_checkpoints import NamedCheckpoints, entries
+from tests.named_checkpoints import FEW, NamedCheckpoints, entries, marked
 from tests.serving import serve
 
 BIN = Path(sys.executable).parent
 NAMES = tuple(entries())
-#: One of each family, and both file formats.
-FEW = (
-    "sf-llava-7b-original",
-    "sf-onevision-0.5b",
-    "sf-llava-video-7b",
-    "llava-next-video-7b",
-    "llava-1.5-7b",
-    "pllava-34b",
-)
-_MARKED = [name if name in FEW else pytest.param(name, marks=pytest.mark.names) for name in NAMES]
 #: Two names for the same weights.
 PAIRS = [(name, f"{name}-original") for name in NAMES if f"{name}-original" in NAMES]
 QUESTIONS = {
@@ -143,7 +133,7 @@ def evaluated(environment, name: str, folder: Path, out: Path) -> dict[str, str]
     return {kinds[row["doc_id"]]: row["filtered_resps"] for row in found}
 
 
-@pytest.mark.parametrize("name", _MARKED)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_every_command_gives_the_same_answers(environment, files, served, tmp_path, name):
     answers = served(name)
     assert answers.keys() == QUESTIONS.keys()

@@ -75,7 +75,7 @@ def test_standard_output_is_the_answer_alone(checkpoints, bikes):
 
 
 def test_a_picture_is_asked_about_as_a_picture(ask, runners, tmp_path):
-    from sfllava_plugin.engine.offline import Question
+    from sfllava_plugin.engine.offline import Failure, Question
 
     path = tmp_path / "picture.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)).save(path)
@@ -87,6 +87,14 @@ def test_a_picture_is_asked_about_as_a_picture(ask, runners, tmp_path):
     assert printed["frames"] == []
     assert "key frames" not in printed["prompt"]
     assert printed["token_ids"] == runners().answer(Question((str(path),), "What is it?", max_tokens=8)).token_ids
+    # `batch` and Python ask by the path alone.
+    by_path = [
+        Question(str(path), "What is it?", max_tokens=8),
+        Question(str(path), "What is it?", ("a bus", "a bike")),
+    ]
+    answers = dict(runners().answers(by_path))
+    assert answers[0].token_ids == printed["token_ids"]
+    assert isinstance(answers[1], Failure) and "options need a video" in str(answers[1].error)
     code, _, err = ask(str(path), "What is it?", "--options", "a bus")
     assert code == 2
     assert "--options need a video" in err

@@ -11,8 +11,9 @@ from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.video.decode import decode
 from tests.engine.support import model_of
-from tests.named_checkpoints import NamedCheckpoints, entries
+from tests.named_checkpoints import NamedCheckpoints, entries, marked
 
+# `make names` runs them all, `make doors` those of one name of each family.
 pytestmark = pytest.mark.slow
 NAMES = tuple(entries())
 #: Names of the same weights.
@@ -43,7 +44,7 @@ def named_runner(tmp_path_factory):
     return start
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_a_name_makes_the_tokens_it_counts_and_answers(named_runner, bikes, picture, name):
     runner = named_runner(name)
     config, entry = runner.video_config, entries()[name]
@@ -76,6 +77,7 @@ def test_a_name_makes_the_tokens_it_counts_and_answers(named_runner, bikes, pict
     assert len(answers) == 3
 
 
+@pytest.mark.names
 @pytest.mark.parametrize(("name", "original"), PAIRS)
 def test_both_formats_give_the_same_answers(named_runner, bikes, picture, name, original):
     for source in (str(bikes), (str(picture),), (str(picture), str(picture)), ()):

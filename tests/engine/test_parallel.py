@@ -17,7 +17,14 @@ from tests.engine.support import KV_CACHE
 ONEVISION = Case("onevision-original", {})
 
 
-@pytest.mark.parametrize(("model", "tower"), [("sf-llava", "data"), ("onevision", "data"), ("onevision", "weights")])
+@pytest.mark.parametrize(
+    ("model", "tower"),
+    [
+        ("sf-llava", "data"),
+        pytest.param("onevision", "data", marks=pytest.mark.slow),
+        pytest.param("onevision", "weights", marks=pytest.mark.slow),
+    ],
+)
 def test_two_workers_give_the_answer_of_one(runners, checkpoints, family_runner, written, bikes, model, tower):
     from sfllava_plugin.engine.offline import Question
 

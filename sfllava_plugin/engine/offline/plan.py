@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 from transformers import PreTrainedTokenizerBase
@@ -13,7 +14,7 @@ from sfllava_plugin.engine.offline.questions import Question, Source
 from sfllava_plugin.engine.offline.sharing import CachedVideo, Prompt
 from sfllava_plugin.limits import Limits
 from sfllava_plugin.provenance import video_identity
-from sfllava_plugin.video.decode import open_image
+from sfllava_plugin.video.decode import is_picture, open_image
 from sfllava_plugin.video.frames import Video
 from sfllava_plugin.video.isolated import read_video
 
@@ -32,6 +33,13 @@ Medium = IdentifiedVideo | Pictures
 Item = QueueItem[Question, Medium, Prompt]
 #: Its video cannot be read, or its prompt is too long.
 Failed = FailedItem[Question]
+
+
+def pictures_of(source: Source) -> tuple[str, ...] | None:
+    """List the files of pictures; None for a video."""
+    if isinstance(source, tuple):
+        return source
+    return (source,) if is_picture(source) else None
 
 
 class QuestionPlanner:
@@ -67,17 +75,18 @@ class QuestionPlanner:
         Raises:
             VideoError: it cannot be read.
         """
-        if isinstance(source, tuple):
-            return tuple(open_image(Path(path), self._limits) for path in source)
+        if (pictures := pictures_of(source)) is not None:
+            return tuple(open_image(Path(path), self._limits) for path in pictures)
+        path = cast(str, source)
         video = read_video(
-            source,
+            path,
             num_frames=self._frames,
             image_size=self._video_config.geometry.image_size,
             sampling=self._video_config.sampling,
             fit=self._video_config.frame_fit,
             limits=self._limits,
         )
-        return IdentifiedVideo(video, video_identifier(source, self._frames))
+        return IdentifiedVideo(video, video_identifier(path, self._frames))
 
     def prompt(self, question: Question) -> Prompt:
         """Write and tokenise the prompt of a question.

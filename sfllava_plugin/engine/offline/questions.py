@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-#: A video: a file, or a folder of images. In its place, the files of any number of pictures.
+#: A video: a file, or a folder of images. In its place, a picture, or the files of any number of pictures.
 Source = str | tuple[str, ...]
 
 #: As in the released demo.
@@ -15,8 +15,8 @@ class Question:
     """A question about one video, about pictures, or about neither.
 
     Attributes:
-        video: a file, or a folder of images; in its place a tuple of picture files, () for text alone. Neither gets a
-            wrapper around the text.
+        video: a file, or a folder of images; in its place a picture, a tuple of picture files, or () for text alone.
+            None of these gets a wrapper around the text.
         options: make the question multiple choice. With pictures, the text must list them.
         max_tokens: of the answer.
         prompt_frame: the wrapper of the text, if not the one that ``options`` imply (prompts/template.py).

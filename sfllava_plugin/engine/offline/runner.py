@@ -27,7 +27,7 @@ from sfllava_plugin.engine import explicit
 from sfllava_plugin.engine.offline.feed import Bounds, Feeder
 from sfllava_plugin.engine.offline.lifetime import Engine
 from sfllava_plugin.engine.offline.order import QuestionQueue, by_video
-from sfllava_plugin.engine.offline.plan import Item, Medium, QuestionPlanner
+from sfllava_plugin.engine.offline.plan import Item, Medium, QuestionPlanner, pictures_of
 from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score, Source
 from sfllava_plugin.engine.offline.scoring import Scoring
 from sfllava_plugin.engine.serving.video_loader import metadata, options_of
@@ -178,9 +178,16 @@ class Runner:
         return self._score(item, scoring, logprobs)
 
     def prompt_of(self, question: Question) -> str:
-        """Write the whole prompt of a question, as in the server."""
-        pictures = len(question.video) if isinstance(question.video, tuple) else None
-        return self.prompt(question.text, question.options, question.prompt_frame, pictures)
+        """Write the whole prompt of a question, as in the server.
+
+        Raises:
+            ValueError: a picture in place of a video has options.
+        """
+        pictures = pictures_of(question.video)
+        if pictures and question.options and not isinstance(question.video, tuple):
+            raise ValueError("options need a video: list the options of a picture in the question")
+        number = None if pictures is None else len(pictures)
+        return self.prompt(question.text, question.options, question.prompt_frame, number)
 
     def close(self) -> None:
         """Shut the engine down."""
@@ -285,4 +292,4 @@ def _indices(medium: Medium) -> list[int]:
 
 
 def _written(source: Source) -> str:
-    return " ".join(str(Path(path)) for path in ((source,) if isinstance(source, str) else source))
+    return " ".join(str(Path(path)) for path in (source if isinstance(source, tuple) else (source,)))
