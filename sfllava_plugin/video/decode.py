@@ -33,6 +33,8 @@ from sfllava_plugin.video.sampling import Sampling, sample_indices
 _HEAD_BYTES = 1024
 
 _IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+#: A GIF counts as a video.
+_PICTURE_SUFFIXES = _IMAGE_SUFFIXES - {".gif"}
 # An allow-list: PIL goes by content, and runs other programs for some formats (EPS).
 _IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
@@ -190,7 +192,7 @@ def _read_folder(path: str, wanted: _Wanted, limits: Limits) -> Video:
 
 def is_picture(path: str) -> bool:
     """Tell whether a path names a still picture. GIFs count as videos."""
-    return os.path.isfile(path) and Path(path).suffix.lower() in _IMAGE_SUFFIXES - {".gif"}
+    return os.path.splitext(path)[1].lower() in _PICTURE_SUFFIXES and os.path.isfile(path)
 
 
 def _is_image_name(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Turn questions into frames or pictures and token ids, for the queue in order.py."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ class QuestionPlanner:
         self._write, self._tokenizer, self._max_characters = write, tokenizer, max_characters
         self._video_config, self._frames, self._limits = video_config, frames, limits
         self._block_size, self._marker = block_size, marker
+        # Asked for with every question.
+        self._video_tokens = functools.cache(video_config.tokens)
 
     def read(self, source: Source) -> Medium:
         """Decode a video, or open pictures.
@@ -104,11 +107,10 @@ class QuestionPlanner:
 
     def tokens(self, medium: Medium) -> int:
         """Count the tokens of a video, or of all pictures."""
-        config = self._video_config
         if isinstance(medium, IdentifiedVideo):
-            return config.tokens(len(medium.video.indices))
-        several = len(medium) > 1
-        return sum(config.picture_tokens((image.height, image.width), several=several) for image in medium)
+            return self._video_tokens(len(medium.video.indices))
+        count, several = self._video_config.picture_tokens, len(medium) > 1
+        return sum(count((image.height, image.width), several=several) for image in medium)
 
     def prefix(self, prompt: Prompt) -> tuple[int, ...]:
         """Return the tokens up to and including the video or the last picture."""
