@@ -244,6 +244,7 @@ def test_an_answer_to_frames_sampled_and_fitted_by_hand(
     forget(runner)
     config = runner.video_config.model_copy(update={"sampling": sampling, "fit": fit})
     monkeypatch.setattr(runner._planner, "_video_config", config)
+    monkeypatch.setattr(runner._planner, "_video_tokens", config.tokens)
     monkeypatch.setattr(runner._planner, "_frames", 12)
     answer = runner.answer(Question(str(bikes), "What is happening?", max_tokens=12, logprobs=5))
     indices, shown = plain_frames(bikes, sampling, 12, fit, config.geometry.rows)
