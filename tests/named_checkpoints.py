@@ -51,6 +51,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     r"lmms-lab/LLaVA-Video-.*-Qwen2": partial(_kind, kind="llava-video"),
     r"llava-hf/LLaVA-NeXT-Video-7B-.*": partial(_kind, kind="next-video", changes=_SCALED),
     r"llava-hf/LLaVA-NeXT-Video-34B-.*": partial(_kind, kind="next-video", family="yi"),
+    r"lmms-lab/LLaVA-NeXT-Video-7B.*": partial(_kind, kind="next-video-original"),
+    r"lmms-lab/LLaVA-NeXT-Video-34B.*": partial(_kind, kind="next-video-original", family="yi"),
     r"llava-hf/llava-1\.5-.*": partial(_kind, kind="llava-1.5"),
     r"ermu2001/pllava-7b": partial(pllava.write, architecture="PlavaForConditionalGeneration"),
     r"ermu2001/pllava-13b": pllava.write,
@@ -80,6 +82,15 @@ def pattern_of(entry: Entry) -> str | None:
         if re.fullmatch(pattern, entry.checkpoint):
             return pattern
     raise ValueError(f"{entry.name}: no random checkpoint is like {entry.checkpoint}: add a writer to WRITERS")
+
+
+def pairs() -> list[tuple[str, str]]:
+    """List the names of the same weights in both formats.
+
+    LLaVA-NeXT-Video 7B is left out: its hf file scales positions by 2.5, its program by 2.
+    """
+    names = [name for name in entries() if not name.startswith("llava-next-video-7b")]
+    return [(name, f"{name}-original") for name in names if f"{name}-original" in names]
 
 
 class NamedCheckpoints:

@@ -16,13 +16,11 @@ import pytest
 from PIL import Image
 
 from sfllava_plugin.checkpoints.families import FAMILIES, find
-from tests.named_checkpoints import FEW, NamedCheckpoints, entries, marked
+from tests.named_checkpoints import FEW, NamedCheckpoints, entries, marked, pairs
 from tests.serving import serve
 
 BIN = Path(sys.executable).parent
 NAMES = tuple(entries())
-#: Two names for the same weights.
-PAIRS = [(name, f"{name}-original") for name in NAMES if f"{name}-original" in NAMES]
 QUESTIONS = {
     "prompt": "Which colours does a rainbow have?",
     "picture": "What is in the picture?",
@@ -146,7 +144,7 @@ def test_every_command_gives_the_same_answers(environment, files, served, tmp_pa
 
 
 @pytest.mark.names
-@pytest.mark.parametrize(("name", "original"), PAIRS)
+@pytest.mark.parametrize(("name", "original"), pairs())
 def test_both_formats_give_the_same_answers(served, name, original):
     assert served(name) == served(original)
 

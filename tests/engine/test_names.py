@@ -11,13 +11,11 @@ from sfllava_plugin.checkpoints.prepare import prepare
 from sfllava_plugin.engine.offline.questions import Question
 from sfllava_plugin.video.decode import decode
 from tests.engine.support import model_of
-from tests.named_checkpoints import NamedCheckpoints, entries, marked
+from tests.named_checkpoints import NamedCheckpoints, entries, marked, pairs
 
 # `make names` runs them all, `make doors` those of one name of each family.
 pytestmark = pytest.mark.slow
 NAMES = tuple(entries())
-#: Names of the same weights.
-PAIRS = [(name, f"{name}-original") for name in NAMES if f"{name}-original" in NAMES]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def test_a_name_makes_the_tokens_it_counts_and_answers(named_runner, bikes, pict
 
 
 @pytest.mark.names
-@pytest.mark.parametrize(("name", "original"), PAIRS)
+@pytest.mark.parametrize(("name", "original"), pairs())
 def test_both_formats_give_the_same_answers(named_runner, bikes, picture, name, original):
     for source in (str(bikes), (str(picture),), (str(picture), str(picture)), ()):
         question = Question(source, "What is it?", max_tokens=12, logprobs=5)
