@@ -76,9 +76,11 @@ def _trained(system: str, template: str) -> Family:
 
 
 _CURIOUS = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+    "A chat between a curious {0} and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the {0}'s questions."
 )
+#: The word in llava-hf's templates of Vicuna, and the one its training data had (conversation.py's vicuna_v1).
+_HUMAN, _USER = _CURIOUS.format("human"), _CURIOUS.format("user")
 
 #: The wording of PLLaVA's evaluation: open-ended questions, and MVBench's sentence before choices (arXiv 2311.17005).
 _CONCISELY = (
@@ -117,7 +119,7 @@ FAMILIES = {
             after_question=f"{_BEST} \n",
         ),
         template="vicuna.jinja",
-        conversation=_CURIOUS,
+        conversation=_HUMAN,
     ),
     "yi": Family(
         open_ended=Wrapper(
@@ -140,7 +142,7 @@ FAMILIES = {
     "mistral": _GENERIC,
     "llama3": _GENERIC,
     "qwen": _GENERIC,
-    "vicuna_v1": _trained(_CURIOUS, "vicuna.jinja"),
+    "vicuna_v1": _trained(_USER, "vicuna.jinja"),
     "chatml": _trained("Answer the questions.", "yi.jinja"),
     "qwen_1_5": _trained("You are a helpful assistant.", "yi.jinja"),
     "pllava": _pllava("pllava.jinja", turn=" USER: "),
