@@ -75,10 +75,13 @@ def tower_speed(model, geometry: Geometry, device: str, dtype: torch.dtype, fram
 
     Both do as many operations: the product is repeated. They are timed by turns.
     """
+    # The other checks need no transformers.
+    from benchmarks.kinds import KINDS
+
     shape = (frames, geometry.image_size, geometry.image_size, 3)
     video = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).to(device)
     multiply = flops.mlp_product(geometry, torch.device(device), dtype)
-    work = flops.tower(geometry, frames, _projected(model.video_config.pathways, geometry, frames))
+    work = flops.tower(KINDS["llava-next"], geometry, frames, _projected(model.video_config.pathways, geometry, frames))
     times = max(1, round(work / flops.product(geometry)))
 
     @torch.inference_mode()
