@@ -13,15 +13,17 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
 
 from sfllava_plugin.checkpoints import json_files
 from sfllava_plugin.checkpoints.formats import read_json
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.checkpoints.weights import tensors, weight_files
+
+if TYPE_CHECKING:
+    import torch
 
 _FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<factor>[AB])(\.[^.]+)?\.weight")
 _BASE = ".base_layer."
@@ -46,7 +48,7 @@ class _Tensor:
     start: int
     size: int
 
-    def read(self) -> torch.Tensor:
+    def read(self) -> "torch.Tensor":
         with safe_open(self.file, framework="pt") as weights:
             tensor: torch.Tensor = weights.get_tensor(self.name)
         return tensor
@@ -60,7 +62,7 @@ class _Adapter:
     a: _Tensor
     b: _Tensor
 
-    def merged(self, alpha: float) -> torch.Tensor:
+    def merged(self, alpha: float) -> "torch.Tensor":
         """Add the product of the factors to the base, in float32."""
         base, a, b = (part.read() for part in (self.base, self.a, self.b))
         return (base.float() + (alpha / len(a)) * (b.float() @ a.float())).to(base.dtype)
@@ -160,6 +162,8 @@ def _write(source: Path, out: Path, kept: list[_Tensor], adapters: Mapping[str, 
 
     The format's own writer would hold the whole file in memory.
     """
+    import torch
+
     with safe_open(source, framework="pt") as weights:
         header: dict[str, Any] = {"__metadata__": weights.metadata() or {"format": "pt"}}
     end = 0
