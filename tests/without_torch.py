@@ -20,9 +20,18 @@ _FILES = sorted(
     for file in _TESTS_FOLDER.rglob("test_*.py")
     if _IMPORTS.search(file.read_text())
 )
-#: Fixtures that write weights; a test that imports all modules, and one of slow frames, which torch chooses.
+#: Fixtures that write weights; a test that imports all modules, and those of slow frames, which torch chooses.
 _FIXTURES = {"small_hf", "small_original", "checkpoint"}
-_TESTS = {"test_importing_the_pure_half_loads_no_engine", "test_flashes_miss_the_slow_frames_and_hit_a_fast_one"}
+_TESTS = {
+    "test_a_name_has_a_licence_and_a_proof",
+    "test_a_name_has_its_frames_tokens_and_context",
+    "test_a_name_has_its_numbers",
+    "test_every_name_and_alias_is_there_once",
+    "test_flashes_miss_the_slow_frames_and_hit_a_fast_one",
+    "test_importing_the_pure_half_loads_no_engine",
+    "test_reading_returns_what_was_written",
+    "test_the_tiny_models_tower_is_its_own",
+}
 
 #: For pytest's `collect_ignore`.
 FILES = _FILES if _ABSENT else []
@@ -43,4 +52,5 @@ def report(terminalreporter) -> None:
     """List the skipped tests."""
     if _ABSENT:
         fixtures = ", ".join(sorted(_FIXTURES))
-        terminalreporter.write_line(f"NOT TESTED without torch: {', '.join(FILES)}, and tests that use {fixtures}")
+        others = ", ".join([*FILES, *sorted(_TESTS)])
+        terminalreporter.write_line(f"NOT TESTED without torch: {others}, and tests that use {fixtures}")
