@@ -93,7 +93,7 @@ def test_an_error_that_a_video_can_cause_is_blamed_on_it(bikes):
         "b'{}\\n'",
         "b'[' * 100_000 + b'\\n'",
         """b'{"frames": "all"}\\n'""",
-        """b'{"frames": 1}\\n' + bytes(16 * 16 * 3)""",
+        """b'{"frames": [1, 16, 16, 3]}\\n' + bytes(16 * 16 * 3)""",
         """b'{"error": "' + b'x' * 2**25 + b'"}\\n'""",
     ],
     ids=["number", "nothing", "nested", "frames", "indices", "too long"],

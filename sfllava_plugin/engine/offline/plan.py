@@ -106,7 +106,7 @@ class QuestionPlanner:
         """Count the tokens of a video, or of all pictures."""
         config = self._video_config
         if isinstance(medium, IdentifiedVideo):
-            return config.tokens(len(medium.video.indices))
+            return config.tokens(len(medium.video.indices), medium.video.size)
         several = len(medium) > 1
         return sum(config.picture_tokens((image.height, image.width), several=several) for image in medium)
 
