@@ -25,7 +25,9 @@ def check_cells(layout: object, frames: int, grid: Grid) -> None:
     rows, columns = cells(frames)
     if isinstance(grid, Geometry) and (grid.image_size % rows or grid.image_size % columns):
         side = grid.image_size
-        raise PathwayError(f"{layout}: {side}x{side} pixels do not divide into {rows}x{columns} frames: use other frames")
+        raise PathwayError(
+            f"{layout}: {side}x{side} pixels do not divide into {rows}x{columns} frames: use other frames"
+        )
 
 
 def check_count(layout: str, name: str, number: object) -> None:

@@ -104,7 +104,8 @@ def _is_resized(frames: object, image_size: int | None) -> TypeGuard[NDArray[np.
         and frames.dtype == np.uint8
         and frames.ndim == 4
         and frames.size > 0
-        and frames.shape[1:] == ((image_size, image_size, 3) if image_size else (*frames.shape[1:3], 3))
+        and frames.shape[3] == 3
+        and (image_size is None or frames.shape[1:3] == (image_size, image_size))
         and frames.flags.c_contiguous
         and frames.flags.writeable
     )
