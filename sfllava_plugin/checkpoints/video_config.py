@@ -131,7 +131,7 @@ class VideoConfig(BaseModel):
             PathwayError: naming what does not fit.
         """
         self.layout.check(self.geometry)
-        if self.layout.NATIVE_SIZE != (self.fit == "native"):
+        if (self.fit == "native") != self.layout.NATIVE_SIZE:
             instead = "use fit 'native'" if self.layout.NATIVE_SIZE else "use another fit"
             raise PathwayError(f"{self.pathways} does not take frames with fit {self.fit!r}: {instead}")
         if missing := set(self.layout.extra_weights) - set(self.weights):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def cells(frames: int) -> tuple[int, int]:
-    """Return the rows and columns of a picture of ``frames`` frames: as near to a square as they divide, and upright."""
+    """Return the rows and columns of a picture of ``frames`` frames: near to a square, and rather upright than wide."""
     columns = max(side for side in range(1, math.isqrt(frames) + 1) if frames % side == 0)
     return frames // columns, columns
 

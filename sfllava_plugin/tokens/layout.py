@@ -90,8 +90,8 @@ def video_tokens(
     """Pool the features of a video's frames into its tokens (paper, section 3).
 
     Args:
-        features: [N, patches, D], the patches of each picture in row-major order. Most layouts show the tower the frames
-            themselves; `TokenLayout.compose` makes the pictures of the others.
+        features: [N, patches, D], the patches of each picture in row-major order. Most layouts show the tower the
+            frames themselves; `TokenLayout.compose` makes the pictures of the others.
         pathways: a layout, or what `parse` reads.
         project: an affine map of the last dimension, [..., D] -> [..., E]; none by default.
         grid: the patches of a frame; a square by default.
