@@ -43,8 +43,8 @@ class Translation:
 
     prompt: str
     max_new_tokens: int | None
-    pictures: PictureFiles = field(default_factory=PictureFiles)
     method: Family = FAMILIES["vicuna"]
+    pictures: PictureFiles = field(default_factory=PictureFiles)
 
     def question(self, request: Instance, task_dict: TaskDict) -> Question:
         """Translate a `generate_until` request.

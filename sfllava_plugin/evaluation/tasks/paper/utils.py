@@ -15,7 +15,7 @@ these exist: splits.py knows what is in them. Open-ended answers are judged as i
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -69,7 +69,7 @@ def intentqa_val(release: datasets.Dataset) -> datasets.Dataset:
 
 
 def nextqa_mc_val(release: datasets.Dataset) -> datasets.Dataset:
-    return _checked("nextqa_mc_val", _multiple_choice("nextqa", "val.csv", "video"))
+    return _checked("nextqa_mc_val", _multiple_choice("nextqa", "val.csv", "video", str.strip))
 
 
 def _checked(task: str, rows: datasets.Dataset) -> datasets.Dataset:
@@ -97,11 +97,17 @@ def _msrvtt_qa(file: str) -> datasets.Dataset:
     )
 
 
-def _multiple_choice(release: str, file: str, video: str) -> datasets.Dataset:
+def _marked(question: str) -> str:
+    """End a question with one question mark; releases have a space before it, or none at all."""
+    return f"{question.strip().rstrip('?').strip()}?"
+
+
+def _multiple_choice(release: str, file: str, video: str, asked: Callable[[str], str] = _marked) -> datasets.Dataset:
     """NExT-QA's choices and JoseponLee/IntentQA: five options, a0 to a4, and the correct one's number.
 
     Args:
         video: the column with the video's name.
+        asked: the form of a question; NExT-QA's stay without a question mark, as in the stock task.
     """
     table = csv.DictReader(_read(release, file).splitlines())
     return datasets.Dataset.from_list(
@@ -110,7 +116,7 @@ def _multiple_choice(release: str, file: str, video: str) -> datasets.Dataset:
                 "id": f"{row[video]}-{row['qid']}",
                 "release": release,
                 "video": row[video],
-                "question": f"{row['question'].strip().rstrip('?').strip()}?",
+                "question": asked(row["question"]),
                 **{f"a{number}": row[f"a{number}"] for number in range(5)},
                 "answer": _LETTERS[int(row["answer"])],
                 "type": row["type"],
@@ -190,8 +196,7 @@ def _open_ended(release: str, rows: Iterable[Row]) -> datasets.Dataset:
                 "id": identifier,
                 "release": release,
                 "video": video,
-                # Releases differ: a space before the question mark, or no question mark at all.
-                "question": f"{question.strip().rstrip('?').strip()}?",
+                "question": _marked(question),
                 "answer": answer,
             }
             for identifier, video, question, answer in rows
