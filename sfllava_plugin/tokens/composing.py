@@ -26,7 +26,7 @@ def check_cells(layout: object, frames: int, grid: Grid) -> None:
     if isinstance(grid, Geometry) and (grid.image_size % rows or grid.image_size % columns):
         side = grid.image_size
         raise PathwayError(
-            f"{layout}: {side}x{side} pixels do not divide into {rows}x{columns} frames: use other frames"
+            f"{layout}: {side}x{side} pixels do not divide into {rows}x{columns} frames: use another number"
         )
 
 
