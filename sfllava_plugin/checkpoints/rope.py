@@ -12,7 +12,6 @@ from transformers import PreTrainedConfig
 from sfllava_plugin.checkpoints.prepared import CheckpointError
 from sfllava_plugin.registry import rope_factor, rope_positions
 
-
 #: Fields of a language model's configuration.
 _FIELDS = ("rope_parameters", "max_position_embeddings")
 

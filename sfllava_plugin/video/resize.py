@@ -21,7 +21,6 @@ _RESIZE_THREADS = min(4, os.cpu_count() or 1)
 _SHRUNK = 640
 #: Pixels of a picture on its way to a square: 8K video, padded. A line of a few thousand pixels would take gigabytes.
 _PIXELS_BETWEEN = 8192 * 8192
-_FILTER = Image.Resampling.BICUBIC
 
 Frame: TypeAlias = Image.Image | NDArray[np.uint8]
 FrameOrOpener: TypeAlias = Frame | Callable[[], Image.Image]
@@ -93,7 +92,8 @@ def _as_they_are(frames: Iterable[FrameOrOpener], count: int) -> NDArray[np.uint
     first = next(pictures)
     stacked = np.empty((count, first.height, first.width, 3), np.uint8)
     for slot, picture in zip(stacked, chain([first], pictures), strict=True):
-        slot[...] = np.asarray(picture if picture.size == first.size else picture.resize(first.size, _FILTER))
+        alike = picture if picture.size == first.size else picture.resize(first.size, Image.Resampling.BICUBIC)
+        slot[...] = np.asarray(alike)
     return stacked
 
 
@@ -120,7 +120,7 @@ def _resize_into(slot: NDArray[np.uint8], frame: FrameOrOpener, fit: Fit) -> Non
 
 
 def _squash(image: Image.Image, side: int, fit: Fit) -> Image.Image:
-    return image.resize((side, side), _FILTER)
+    return image.resize((side, side), Image.Resampling.BICUBIC)
 
 
 def _crop(image: Image.Image, side: int, fit: Fit) -> Image.Image:
