@@ -64,9 +64,8 @@ def checked_rope(text: Any) -> str:
         ValueError: it is none of them.
     """
     if text != "checkpoint" and not (isinstance(text, str) and ((rope_factor(text) or 0) >= 1 or rope_positions(text))):
-        raise ValueError(
-            f"unknown rope {text!r}: use checkpoint or linear-FACTOR, as in linear-2, from 1 to 999, or unscaled-POSITIONS"
-        )
+        known = "checkpoint or linear-FACTOR, as in linear-2, from 1 to 999, or unscaled-POSITIONS"
+        raise ValueError(f"unknown rope {text!r}: use {known}")
     return str(text)
 
 
