@@ -14,6 +14,7 @@ from sfllava_plugin.checkpoints.settings import settle
 from sfllava_plugin.registry import Entry, packaged
 from sfllava_plugin.tokens import arrangement
 from sfllava_plugin.tokens.arrangement import Arrangement
+from sfllava_plugin.tokens.base import PooledLayout
 from sfllava_plugin.tokens.geometry import Grid
 from sfllava_plugin.tokens.layout import TokenLayout
 
@@ -112,13 +113,15 @@ def proof_of(entry: Entry) -> dict[str, Any]:
 
 
 def written(layout: TokenLayout, frames: int, grid: Grid) -> str:
-    """Write the tokens of a video as a sum of pathways: frames x tokens of each.
+    """Write the tokens of a video as a sum of pathways: frames x tokens of each; or the most that it may have.
 
     Raises:
         ValueError: the sum is not the layout's own count.
     """
     total, ends = layout.count(frames, grid), int(layout.arrangement.newline == "end")
     terms = []
+    if not isinstance(layout, PooledLayout):
+        return f"at most {total}"
     for part in layout.parts(frames, grid):
         one = arrangement.count([replace(part, frames=(0,))], layout.arrangement) - ends + bool(layout.FRAME_END)
         terms.append((len(part.frames), one))

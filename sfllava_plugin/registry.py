@@ -27,6 +27,7 @@ _PARTS = ("models", "limits")
 #: The pathways with which a checkpoint was trained on videos.
 NATIVE = "native"
 _LINEAR = re.compile(r"linear-([0-9]{1,3}(?:\.[0-9]{1,9})?)")
+_UNSCALED = re.compile(r"unscaled-([1-9][0-9]{0,8})")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -57,13 +58,14 @@ def _written(pathways: TokenLayout | str | None) -> str | None:
 
 
 def checked_rope(text: Any) -> str:
-    """Return ``checkpoint`` or ``linear-FACTOR`` as it is.
+    """Return ``checkpoint``, ``linear-FACTOR`` or ``unscaled-POSITIONS`` as it is.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of them.
     """
-    if text != "checkpoint" and not (isinstance(text, str) and (rope_factor(text) or 0) >= 1):
-        raise ValueError(f"unknown rope {text!r}: use checkpoint or linear-FACTOR, as in linear-2, from 1 to 999")
+    if text != "checkpoint" and not (isinstance(text, str) and ((rope_factor(text) or 0) >= 1 or rope_positions(text))):
+        known = "checkpoint or linear-FACTOR, as in linear-2, from 1 to 999, or unscaled-POSITIONS"
+        raise ValueError(f"unknown rope {text!r}: use {known}")
     return str(text)
 
 
@@ -100,8 +102,13 @@ class Entry(BaseModel):
 
 
 def rope_factor(rope: str) -> float | None:
-    """Return FACTOR of ``linear-FACTOR``; None for ``checkpoint``."""
+    """Return FACTOR of ``linear-FACTOR``; None for another."""
     return float(match[1]) if (match := _LINEAR.fullmatch(rope)) else None
+
+
+def rope_positions(rope: str) -> int | None:
+    """Return POSITIONS of ``unscaled-POSITIONS``; None for another."""
+    return int(match[1]) if (match := _UNSCALED.fullmatch(rope)) else None
 
 
 class Registry:

@@ -3,9 +3,7 @@
 The rows are questions about clips of coloured shapes, in each task's own columns.
 """
 
-import csv
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from datasets.naming import camelcase_to_snakecase
 from PIL import Image
 
 from sfllava_plugin.shapes import clips
-from sfllava_plugin.video.decode import decode
 
 TASKS = (
     "nextqa_mc_test",
@@ -39,7 +36,6 @@ PICTURES = ("mme", "scienceqa_img")
 BY_LETTER = TASKS[:2] + TASKS[3:8]
 SEEDS = (0, 1, 2)
 _LETTERS = "ABCDE"
-_INTENTQA = ("video_id", "frame_count", "width", "height", "question", "answer", "qid", "type")
 _SPARE = ("a tree", "nothing at all", "two trees", "the sea", "a house")
 
 
@@ -67,9 +63,9 @@ def write(home: Path) -> None:
 def _tables(made: list) -> list[tuple[str, str, str, list[dict[str, Any]]]]:
     choice = [(str(seed), clip.multiple_choice[0]) for seed, clip in zip(SEEDS, made, strict=True)]
     words = [(str(seed), clip.open_ended[0]) for seed, clip in zip(SEEDS, made, strict=True)]
-    fives = [(video, question, *_options(question, 5)) for video, question in choice]
-    fours = [(video, question, *_options(question, 4)) for video, question in choice]
-    threes = [(video, question, *_options(question, 3)) for video, question in choice]
+    fives = [(video, question, *options_of(question, 5)) for video, question in choice]
+    fours = [(video, question, *options_of(question, 4)) for video, question in choice]
+    threes = [(video, question, *options_of(question, 3)) for video, question in choice]
     return [
         (
             "lmms-eval/NExTQA",
@@ -224,7 +220,7 @@ def _yes_no(seed: int, answer: str) -> dict[str, Any]:
     return row | {"question": f"Is there a {'shape' if answer == 'Yes' else 'tree'}? Please answer yes or no."}
 
 
-def _options(question, count: int) -> tuple[list[str], int]:
+def options_of(question, count: int) -> tuple[list[str], int]:
     """Make ``count`` options, including the correct one; also its number."""
     right = _LETTERS.index(question.letter)
     others = [option for number, option in enumerate(question.options) if number != right]
@@ -260,41 +256,3 @@ def _write_rows(home: Path, repository: str, config: str, split: str, rows: list
         dataset_size=size,
     )
     info.write_to_directory(str(folder))
-
-
-def write_releases(folder: Path) -> None:
-    """Write the benchmarks that lmms-eval lacks; ``folder`` is SFLLAVA_DATA."""
-    made = [clips.clip(seed) for seed in SEEDS]
-    words = [(seed, clip.open_ended[0]) for seed, clip in zip(SEEDS, made, strict=True)]
-    for place, name in (
-        ("msvd_qa/YouTubeClips", "youtube{}_1_9.avi"),
-        ("msrvtt_qa/videos", "video{}.mp4"),
-        ("intentqa/videos", "{}.mp4"),
-    ):
-        for seed, clip in zip(SEEDS, made, strict=True):
-            clips.write_clip(clip.scene, folder / place / name.format(seed))
-    gifs = folder / "tgif_frameqa" / "gifs"
-    gifs.mkdir(parents=True)
-    for seed in SEEDS:
-        frames = decode(folder / "intentqa" / "videos" / f"{seed}.mp4", num_frames=60, image_size=96).frames
-        first, *others = [Image.fromarray(frame) for frame in frames]
-        first.save(gifs / f"tumblr_{seed}_400.gif", save_all=True, append_images=others, duration=100)
-
-    numbered = [{"answer": asked.answer, "id": seed, "question": asked.text, "video_id": seed} for seed, asked in words]
-    for name in ("msvd_qa", "msrvtt_qa"):
-        (folder / name / "test_qa.json").write_text(json.dumps(numbered))
-    mapping = "".join(f"youtube{seed}_1_9 vid{seed}\n" for seed in SEEDS)
-    (folder / "msvd_qa" / "youtube_mapping.txt").write_text(mapping)
-    header = "gif_name\tquestion\tanswer\ttype\tvid_id\tkey\tdescription"
-    lines = [
-        f"tumblr_{seed}_400\t{asked.text.rstrip('?')} ?\t{asked.answer}\t2\tFRAMEQA{seed}\t{seed}\ta shape ."
-        for seed, asked in words
-    ]
-    (folder / "tgif_frameqa" / "Test_frameqa_question.csv").write_text("\n".join([header, *lines]) + "\n")
-    with (folder / "intentqa" / "test.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow([*_INTENTQA, "a0", "a1", "a2", "a3", "a4"])
-        for seed, clip in zip(SEEDS, made, strict=True):
-            options, right = _options(clip.multiple_choice[0], 5)
-            asked = clip.multiple_choice[0].text.rstrip("?")
-            table.writerow([seed, 16, 96, 96, asked, right, 0, "CW", *options])

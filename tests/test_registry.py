@@ -185,8 +185,8 @@ def test_a_tilde_is_the_home_folder(user_file):
         (entry("newline: true"), "line 4: mine: newline: .*'none', 'end', 'frames' or 'rows'"),
         (entry("order: fast_first"), "line 4: mine: order: .*'slow_first' or 'time'"),
         (entry("pool: projector"), "line 4: mine: pool: .*'after_projector' or 'before_projector'"),
-        (entry("sampling: random"), "line 4: mine: sampling: .*'middles', 'linspace', 'second' or 'segments'"),
-        (entry("fit: stretch"), "line 4: mine: fit: .*'squash', 'crop', 'pad' or 'shrink_crop'"),
+        (entry("sampling: random"), "line 4: mine: sampling: .*'middles', 'linspace', 'second', 'segments' or 'step'"),
+        (entry("fit: stretch"), "line 4: mine: fit: .*'squash', 'crop', 'pad', 'shrink_crop' or 'native'"),
         (
             entry("rope: linear"),
             "line 4: mine: rope: unknown rope 'linear': use checkpoint or linear-FACTOR, as in lin",

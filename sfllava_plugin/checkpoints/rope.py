@@ -2,6 +2,7 @@
 
 An entry's factor multiplies the positions of the files. LLaVA-NeXT-Video's reach further unscaled, because its program
 reads past their end (families/next_video.py); a factor does not multiply these: linear-2 means 2 x 4096 there, too.
+``unscaled-POSITIONS`` reads past the end of others, as that program does with Yi.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from sfllava_plugin.checkpoints.prepared import CheckpointError
-from sfllava_plugin.registry import rope_factor
+from sfllava_plugin.registry import rope_factor, rope_positions
 
 #: Fields of a language model's configuration.
 _FIELDS = ("rope_parameters", "max_position_embeddings")
@@ -30,6 +31,12 @@ def chosen(rope: str, checkpoint: dict[str, Any], files: dict[str, Any]) -> dict
     Raises:
         CheckpointError: the checkpoint scales its positions in another way already.
     """
+    if (unscaled := rope_positions(rope)) is not None:
+        if (kind := files["rope_parameters"].get("rope_type", "default")) != "default":
+            raise CheckpointError(
+                f"rope {rope!r} cannot replace the checkpoint's {kind!r} scaling: use rope checkpoint"
+            )
+        return files | {"max_position_embeddings": unscaled}
     if rope_factor(rope) is None:
         return checkpoint
     return files | {"rope_parameters": scaled(files["rope_parameters"], rope)}

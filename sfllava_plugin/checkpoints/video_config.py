@@ -4,6 +4,7 @@
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -14,7 +15,7 @@ from sfllava_plugin.checkpoints.formats import read_json
 from sfllava_plugin.tokens.anyres import AnyRes
 from sfllava_plugin.tokens.arrangement import NEWLINE_WEIGHT, Arrangement, Newline, Order, PoolPlace
 from sfllava_plugin.tokens.geometry import Geometry
-from sfllava_plugin.tokens.layout import TokenLayout, parse
+from sfllava_plugin.tokens.layout import ImageGrid, TokenLayout, parse
 from sfllava_plugin.tokens.notation import PathwayError
 from sfllava_plugin.video.fit import Fit, FitKind
 from sfllava_plugin.video.sampling import Sampling
@@ -130,8 +131,11 @@ class VideoConfig(BaseModel):
             PathwayError: naming what does not fit.
         """
         self.layout.check(self.geometry)
+        if (self.fit == "native") != self.layout.NATIVE_SIZE:
+            instead = "use fit 'native'" if self.layout.NATIVE_SIZE else "use another fit"
+            raise PathwayError(f"{self.pathways} does not take frames with fit {self.fit!r}: {instead}")
         if missing := set(self.layout.extra_weights) - set(self.weights):
-            if NEWLINE_WEIGHT in missing:
+            if NEWLINE_WEIGHT in missing and self.newline != "none":
                 needs, instead = f" with newline {self.newline!r} needs the weight {NEWLINE_WEIGHT}", "newline 'none'"
             else:
                 needs, instead = f" needs the weight {min(missing)}", "other pathways"
@@ -148,9 +152,24 @@ class VideoConfig(BaseModel):
         red, green, blue = (int(255 * value) for value in self.geometry.mean)
         return Fit(self.fit, (red, green, blue))
 
-    def tokens(self, frames: int) -> int:
-        """Count the tokens of a video of ``frames`` frames: its placeholders and its embeddings alike."""
-        return self.layout.count(frames, self.geometry)
+    @property
+    def picture_fit(self) -> Fit:
+        """The way a picture without tiles becomes a square: as frames do, where these do."""
+        return replace(self.frame_fit, kind="squash") if self.fit == "native" else self.frame_fit
+
+    def tokens(self, frames: int, size: tuple[int, int] | None = None) -> int:
+        """Count the tokens of a video of ``frames`` frames: its placeholders and its embeddings alike.
+
+        Args:
+            size: height and width of the frames; without it, the size with most tokens.
+        """
+        return self.layout.count(frames, self.geometry, size)
+
+    @property
+    def largest_frame(self) -> tuple[int, int]:
+        """Height and width of the frames of a video with most tokens."""
+        side = self.geometry.image_size
+        return self.layout.largest(self.geometry) if isinstance(self.layout, ImageGrid) else (side, side)
 
     @property
     def anyres(self) -> AnyRes | None:

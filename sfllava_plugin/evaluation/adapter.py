@@ -35,7 +35,8 @@ class SlowFastLlava(lmms):
             model's own by default.
         prompt: ``paper`` puts a video's question and options into the model's prompt wrapper, for sf-llava the paper's;
             ``task`` sends the task's own text in the model's own conversation format.
-        max_new_tokens: the longest answer; by default the task's, at most `requests.MAX_NEW_TOKENS`.
+        max_new_tokens: the longest answer; by default the method's, or else the task's, at most
+            `requests.MAX_NEW_TOKENS`.
         data_parallel_size: number of engines. lmms-eval must run as many processes (accelerate launch or torchrun).
         journal: the folder that keeps answers, so that the same command resumes; ``none`` keeps nothing. By default in
             the cache.
@@ -92,12 +93,12 @@ class SlowFastLlava(lmms):
             "time_instruction": time_instruction,
             "max_tiles": max_tiles,
         }
-        self._translation = Translation(prompt, max_new_tokens)
         try:
             arguments = engine_arguments(engine, frames, settings)
             runner = start(pretrained, arguments, world_size)
         except (ValueError, OSError) as error:
             exit_status.stop(error, _CANNOT_START)
+        self._translation = Translation(prompt, max_new_tokens, runner.prompts)
         run: dict[str, Any] = {"pretrained": pretrained, "prompt": prompt}
         run |= provenance.describe(runner.directory, arguments)
         run["versions"] |= provenance.versions("lmms-eval")

@@ -28,7 +28,7 @@ def _numbered(doc: Document) -> list[str]:
 #: Full names of tasks whose documents have ``question`` and options. Not tasks with subtitles, which only the text has.
 _MULTIPLE_CHOICE: dict[str, Callable[[Document], list[str]]] = {
     r"egoschema(_subset)?(_mcppl)?": _listed("option"),
-    r"intentqa": _numbered,
+    r"intentqa(_val)?": _numbered,
     r"mvbench_\w+": _listed("candidates"),
     r"nextqa_mc_\w+": _numbered,
     r"perceptiontest_(val|test)_mc(ppl)?": _listed("options"),

@@ -11,7 +11,9 @@ from PIL import Image
 from sfllava_plugin.engine.offline import Question, Source
 from sfllava_plugin.evaluation.documents import Asked, Document, question_and_options, words_around
 from sfllava_plugin.evaluation.pictures import PictureFiles
-from sfllava_plugin.prompts.choices import read_choice
+from sfllava_plugin.prompts import FAMILIES
+from sfllava_plugin.prompts.readings import READINGS
+from sfllava_plugin.prompts.wrappers import Family
 
 PROMPTS = ("paper", "task")
 #: The released evaluation's limit. A task's own is used if smaller; larger ones are meant for wordier models.
@@ -34,12 +36,14 @@ class Translation:
 
     Attributes:
         prompt: one of `PROMPTS`; see adapter.py.
-        max_new_tokens: the longest answer in tokens; None leaves it to the task.
+        max_new_tokens: the longest answer in tokens; None leaves it to the method and the task.
+        method: the model's own prompts, and what belongs to them; of no effect with the task's text.
         pictures: where pictures are kept.
     """
 
     prompt: str
     max_new_tokens: int | None
+    method: Family = FAMILIES["vicuna"]
     pictures: PictureFiles = field(default_factory=PictureFiles)
 
     def question(self, request: Instance, task_dict: TaskDict) -> Question:
@@ -54,8 +58,7 @@ class Translation:
         doc = task_dict[task][split][doc_id]
         source = self._source(doc_to_visual, doc)
         text, options = self._text_and_options(context, source, doc_to_visual, doc, task)
-        most = self.max_new_tokens or min(settings.get("max_new_tokens") or MAX_NEW_TOKENS, MAX_NEW_TOKENS)
-        return Question(source, text, options, most, self._prompt_frame)
+        return Question(source, text, options, self._longest(settings, source), self._prompt_frame)
 
     def continuation(self, request: Instance, task_dict: TaskDict) -> Question:
         """Translate a `loglikelihood` request.
@@ -79,7 +82,8 @@ class Translation:
         """Reduce the model's text to the letter or text a task scores."""
         context, settings, doc_to_visual, doc_id, task, split = request.args
         _, options = _question_and_options(context, doc_to_visual, task_dict[task][split][doc_id], task)
-        letter = read_choice(text, options) if options else None
+        read = READINGS["free" if self.prompt == "task" else self.method.reading]
+        letter = read(text, options) if options else None
         return letter or _until(text, settings.get("until"))
 
     def _source(self, doc_to_visual: DocToVisual, doc: Document) -> Source:
@@ -89,6 +93,14 @@ class Translation:
         if not all(isinstance(visual, Image.Image) for visual in visuals):
             raise ValueError("sfllava answers questions about one video file or about pictures, not about both at once")
         return tuple(self.pictures.add(visual) for visual in visuals)
+
+    def _longest(self, settings: Mapping[str, Any], source: Source) -> int:
+        """The user's number; else the method's own; else the task's, at most `MAX_NEW_TOKENS`."""
+        if self.max_new_tokens:
+            return self.max_new_tokens
+        if self.prompt == "paper" and isinstance(source, str) and self.method.max_tokens:
+            return self.method.max_tokens
+        return min(settings.get("max_new_tokens") or MAX_NEW_TOKENS, MAX_NEW_TOKENS)
 
     def _text_and_options(
         self, context: str, source: Source, doc_to_visual: DocToVisual, doc: Document, task: str

@@ -58,15 +58,15 @@ def chat_template(
     else:
         problem = "go inside the checkpoint's own chat template, and it has none: add its chat_template.jinja"
         raise PromptError(f"prompts {family!r} {problem}")
-    own = _Conversation(conversation, bos_token, prompts.open_ended.answer)
+    own = _Conversation(conversation, bos_token)
     wrappers: dict[str, Any] = {
-        kind: asdict(wrapper if own.takes_system else _without_system(wrapper))
+        kind: asdict(wrapper if own.takes_system else _without_system(wrapper)) | {"lead": own.lead(wrapper.answer)}
         for kind, wrapper in (
             ("open_ended", prompts.open_ended),
             ("multiple_choice", prompts.multiple_choice),
         )
     }
-    wrappers |= {"conversation": prompts.conversation, "lead": own.lead}
+    wrappers |= {"conversation": prompts.conversation}
     # Longest first, so that a token is broken up before the tokens inside it are found.
     tokens = sorted(set(special_tokens), key=lambda token: (-len(token), token))
     blanks = {
@@ -122,12 +122,11 @@ class _Conversation:
         takes_parts: a message's content must be a list of parts, not a string.
         takes_system: a system message is rendered.
         writes_bos: the prompt begins with the tokenizer's leading token.
-        lead: text between the prompt and the assistant's reply, which the prompt itself lacks.
     """
 
     _USER, _SYSTEM, _REPLY = "user-probe", "system-probe", "reply-probe"
 
-    def __init__(self, template: str, bos_token: str, answer: str):
+    def __init__(self, template: str, bos_token: str):
         self._template, self._bos_token = template, bos_token
         self.takes_parts = self._USER not in (self._try(parts=False) or "")
         prompt = self._try()
@@ -135,11 +134,17 @@ class _Conversation:
             raise PromptError("the checkpoint's chat template renders no user message")
         self.writes_bos = bool(bos_token) and prompt.startswith(bos_token)
         self.takes_system = self._SYSTEM in (self._try(before=("system", self._SYSTEM)) or "")
-        # Some templates write a space between the generation prompt and the reply.
-        replied = self._try(after=("assistant", answer + self._REPLY)) or ""
+        self._prompt = prompt
+
+    def lead(self, answer: str) -> str:
+        """Return the text between the prompt and a reply that begins with ``answer``, which the prompt itself lacks.
+
+        Some templates write a space between the generation prompt and the reply.
+        """
+        prompt, replied = self._prompt, self._try(after=("assistant", answer + self._REPLY)) or ""
         lead = replied[len(prompt) :].partition(answer.lstrip() + self._REPLY)[0]
         lead = lead.removesuffix(answer[: len(answer) - len(answer.lstrip())])
-        self.lead = lead if replied.startswith(prompt) else ""
+        return lead if replied.startswith(prompt) else ""
 
     def _try(
         self, before: _RoleAndText | None = None, after: _RoleAndText | None = None, parts: bool | None = None

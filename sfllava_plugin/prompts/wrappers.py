@@ -5,7 +5,7 @@ It calls them prompt frames. They descend from PLLaVA's. Other models trained on
 trained with, and no wrapper.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _EXPERT = "You are a helpful expert in video analysis. Select the best option to answer the question."
 _INPUT = "The input consists of a sequence of key frames from a video."
@@ -29,6 +29,10 @@ class Wrapper:
         system: the system message.
         before_video: begins the user's message.
         after_question: follows the question and its options.
+        question_mark: whether the wrapper has the question mark; the question's own is then left out.
+        before_options: follows the question, if there are options.
+        option: an option, with its {letter} and {text}.
+        fifth_option: the fifth one, if the method writes it differently.
     """
 
     before_question: str
@@ -36,6 +40,10 @@ class Wrapper:
     system: str = ""
     before_video: str = ""
     after_question: str = ""
+    question_mark: bool = False
+    before_options: str = "\nOptions:"
+    option: str = "\n({letter}) {text}"
+    fifth_option: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,16 @@ class Family:
             checkpoint's own chat template.
         conversation: the system message the model was trained with, for conversations that have neither a wrapper nor
             a system message.
+        max_tokens: the longest answer in the method's evaluation; None is that of SlowFast-LLaVA's.
+        reading: the way a reply becomes a letter (readings.py).
     """
 
     open_ended: Wrapper
     multiple_choice: Wrapper
     template: str | None = None
     conversation: str = ""
+    max_tokens: int | None = None
+    reading: str = "free"
 
 
 _GENERIC = Family(
@@ -76,9 +88,11 @@ def _trained(system: str, template: str) -> Family:
 
 
 _CURIOUS = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+    "A chat between a curious {0} and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the {0}'s questions."
 )
+#: The word in llava-hf's templates of Vicuna, and the one its training data had (conversation.py's vicuna_v1).
+_HUMAN, _USER = _CURIOUS.format("human"), _CURIOUS.format("user")
 
 #: The wording of PLLaVA's evaluation: open-ended questions, and MVBench's sentence before choices (arXiv 2311.17005).
 _CONCISELY = (
@@ -104,11 +118,12 @@ def _pllava(template: str, system: str = "", turn: str = "") -> Family:
         multiple_choice=Wrapper(f"{turn}Question: ", "Best option:(", system=_WATCH, after_question=f" {_BEST}"),
         template=template,
         conversation=system,
+        max_tokens=100,
     )
 
 
-FAMILIES = {
-    "vicuna": Family(
+_VICUNA, _YI = (
+    Family(
         open_ended=Wrapper(_OPEN_ENDED, f"\n{_OPEN_ENDED_ANSWER}", after_question=" \n"),
         multiple_choice=Wrapper(
             f"{_INPUT}\nQuestion: ",
@@ -117,9 +132,9 @@ FAMILIES = {
             after_question=f"{_BEST} \n",
         ),
         template="vicuna.jinja",
-        conversation=_CURIOUS,
+        conversation=_HUMAN,
     ),
-    "yi": Family(
+    Family(
         open_ended=Wrapper(
             _OPEN_ENDED,
             _OPEN_ENDED_ANSWER,
@@ -137,13 +152,85 @@ FAMILIES = {
         template="yi.jinja",
         conversation="Answer the questions.",
     ),
+)
+
+#: LLaVA-NeXT's April evaluation of videos sampled at a temperature of 0.2; here and later it is greedy. It published no
+#: choices: these have the wrapper of SlowFast-LLaVA, so that tokens alone differ.
+_NEXT_TOKENS = 1024
+
+_GRID = "The provided image arranges keyframes from a video in a grid view."
+_GRID_TASK = _TASK.removesuffix("video.") + "frames."
+_CORRECT = "Select correct option to answer the question."
+_FROM_OPTIONS = "Select the correct answer from the options"
+
+
+def _ig_vlm(choice: Wrapper, template: str = "vicuna.jinja") -> Family:
+    """IG-VLM's prompts; those of 34B have other spaces and line breaks (arXiv 2403.18406 and its program)."""
+    chatml = template == "yi.jinja"
+    return Family(
+        open_ended=Wrapper(
+            f"{_GRID} {_GRID_TASK} Question: ",
+            _OPEN_ENDED_ANSWER if chatml else f"\n{_OPEN_ENDED_ANSWER}",
+            system=" Answer the question. " if chatml else "",
+            before_video=" " if chatml else "",
+            after_question=" " if chatml else " \n",
+            question_mark=True,
+        ),
+        multiple_choice=replace(choice, option=" {letter}:{text}."),
+        template=template,
+        conversation=_YI.conversation if chatml else _HUMAN,
+        max_tokens=512,
+        reading="ig_vlm",
+    )
+
+
+FAMILIES = {
+    "vicuna": _VICUNA,
+    "yi": _YI,
     "mistral": _GENERIC,
     "llama3": _GENERIC,
     "qwen": _GENERIC,
-    "vicuna_v1": _trained(_CURIOUS, "vicuna.jinja"),
+    "vicuna_v1": _trained(_USER, "vicuna.jinja"),
     "chatml": _trained("Answer the questions.", "yi.jinja"),
     "qwen_1_5": _trained("You are a helpful assistant.", "yi.jinja"),
+    "next_video": replace(
+        _trained(_USER, "vicuna.jinja"), multiple_choice=_VICUNA.multiple_choice, max_tokens=_NEXT_TOKENS
+    ),
+    "next_video_chatml": replace(
+        _trained("Answer the questions.", "yi.jinja"), multiple_choice=_YI.multiple_choice, max_tokens=_NEXT_TOKENS
+    ),
     "pllava": _pllava("pllava.jinja", turn=" USER: "),
     # Here the program's prompt for choices is no well-formed conversation; this one has the same words in one turn.
     "pllava_chatml": _pllava("yi.jinja", system="Answer the question."),
+    "ig_vlm": _ig_vlm(
+        Wrapper(
+            f"{_GRID} Question: ",
+            "\nAnswer:",
+            system=_CORRECT,
+            after_question=f" \n{_FROM_OPTIONS}. \n",
+            before_options="",
+        )
+    ),
+    "ig_vlm_13b": _ig_vlm(
+        Wrapper(
+            f"{_GRID} Question: ",
+            " \nAnswer:",
+            after_question=f" \n {_FROM_OPTIONS}(A,B,C,D,E). \n",
+            question_mark=True,
+            before_options="\n",
+        )
+    ),
+    "ig_vlm_34b": _ig_vlm(
+        Wrapper(
+            " Question: ",
+            "Answer:",
+            system=f" {_CORRECT}",
+            before_video=" ",
+            after_question=f" {_FROM_OPTIONS}. ",
+            question_mark=True,
+            before_options="",
+            fifth_option=" {letter}: {text}.",
+        ),
+        "yi.jinja",
+    ),
 }

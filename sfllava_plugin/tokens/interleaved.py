@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from sfllava_plugin.tokens.arrangement import FASTER_WEIGHT, Arrangement, Part
-from sfllava_plugin.tokens.base import TokenLayout
+from sfllava_plugin.tokens.base import PooledLayout
 from sfllava_plugin.tokens.geometry import Grid
 from sfllava_plugin.tokens.notation import STRIDED_POOLS, PathwayError, check_pool, is_count, pooled_shape
 
@@ -24,7 +24,7 @@ _SLOW_STRIDE, _FAST_STRIDE = 2, 4
 
 
 @dataclass(frozen=True)
-class Interleaved(TokenLayout):
+class Interleaved(PooledLayout):
     """Every ``every``-th frame pooled with stride 2, the others with stride 4; ``faster_token`` after each frame.
 
     The first frame is slow. Newlines stand where the arrangement says, before ``faster_token``; LLaVA-Video's end rows.

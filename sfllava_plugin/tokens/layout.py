@@ -7,13 +7,17 @@ follows from the layout, the number of frames and the tower's grid, so the promp
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sfllava_plugin.tokens.anyres import Size
 from sfllava_plugin.tokens.arrangement import Arrangement
 from sfllava_plugin.tokens.base import TokenLayout
 from sfllava_plugin.tokens.geometry import Grid
+from sfllava_plugin.tokens.grids import Grids
+from sfllava_plugin.tokens.image_grid import ImageGrid
 from sfllava_plugin.tokens.interleaved import Interleaved
 from sfllava_plugin.tokens.notation import PathwayError
 from sfllava_plugin.tokens.single import Single
 from sfllava_plugin.tokens.slowfast import Fast, Slow, SlowFast
+from sfllava_plugin.tokens.thumbnail import Thumbnail
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +29,13 @@ __all__ = [
     "LAYOUTS",
     "Arrangement",
     "Fast",
+    "Grids",
+    "ImageGrid",
     "Interleaved",
     "Single",
     "Slow",
     "SlowFast",
+    "Thumbnail",
     "TokenLayout",
     "expected",
     "parse",
@@ -36,7 +43,7 @@ __all__ = [
 ]
 
 #: Every kind of layout, in the order in which notations are tried.
-LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single, Interleaved)
+LAYOUTS: tuple[type[TokenLayout], ...] = (SlowFast, Single, Interleaved, Thumbnail, Grids, ImageGrid)
 
 #: The paper's.
 DEFAULT: TokenLayout = SlowFast(Slow(10, "spatial_1d_max_pool"), Fast(4, 4))
@@ -77,24 +84,33 @@ def video_tokens(
     *,
     grid: Grid | None = None,
     extra: "Mapping[str, torch.Tensor] | None" = None,
+    frames: int | None = None,
+    size: Size | None = None,
 ) -> "torch.Tensor":
     """Pool the features of a video's frames into its tokens (paper, section 3).
 
     Args:
-        features: [T, patches, D], the patches of each frame in row-major order.
+        features: [N, patches, D], the patches of each picture in row-major order. Most layouts show the tower the
+            frames themselves; `TokenLayout.compose` makes the pictures of the others.
         pathways: a layout, or what `parse` reads.
         project: an affine map of the last dimension, [..., D] -> [..., E]; none by default.
         grid: the patches of a frame; a square by default.
         extra: weights of the checkpoint that the layout needs, by name.
+        frames: T, if it is not N.
+        size: height and width of the frames, for layouts whose counts depend on it.
 
     Returns:
         [tokens, E].
 
     Raises:
-        PathwayError: the layout does not exist, does not fit the grid, or needs a weight that is not in ``extra``.
+        PathwayError: the layout does not exist, does not fit the grid, has another number of pictures, or needs a
+            weight that is not in ``extra``.
     """
     layout, grid = parse(pathways), grid or Grid.square(features.shape[1])
     layout.check(grid)
     if missing := set(layout.extra_weights) - set(extra or {}):
         raise PathwayError(f"{layout} needs the weight {min(missing)} in extra")
-    return layout.tokens([features], len(features), grid, project or (lambda tokens: tokens), extra or {})
+    frames = len(features) if frames is None else frames
+    if (needed := layout.pictures(frames, grid, size)) != len(features):
+        raise PathwayError(f"{layout} of {frames} frames takes the features of {needed} pictures, not {len(features)}")
+    return layout.tokens([features], frames, grid, project or (lambda tokens: tokens), extra or {}, size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from sfllava_plugin.tokens.arrangement import Part
-from sfllava_plugin.tokens.base import TokenLayout
+from sfllava_plugin.tokens.base import PooledLayout
 from sfllava_plugin.tokens.geometry import Grid
 from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError, check_pool, pooled_shape
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Single(TokenLayout):
+class Single(PooledLayout):
     """One of `POOLS` on every frame, or one of `TEMPORAL_POOLS` over all of them."""
 
     pool: str

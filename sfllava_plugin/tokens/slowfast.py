@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sfllava_plugin.tokens.arrangement import Part
-from sfllava_plugin.tokens.base import TokenLayout
+from sfllava_plugin.tokens.base import PooledLayout
 from sfllava_plugin.tokens.geometry import Grid
 from sfllava_plugin.tokens.notation import POOLS, PathwayError, check_pool, is_count, pooled_shape
 
@@ -49,7 +49,7 @@ class Fast:
 
 
 @dataclass(frozen=True)
-class SlowFast(TokenLayout):
+class SlowFast(PooledLayout):
     """Both pathways; in the paper slow tokens first, fast tokens after them, nothing between (section 3.2)."""
 
     slow: Slow

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-FitKind = Literal["squash", "crop", "pad", "shrink_crop"]
+FitKind = Literal["squash", "crop", "pad", "shrink_crop", "native"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Fit:
         kind: ``squash`` ignores the aspect ratio (SlowFast-LLaVA, and every checkpoint with a SigLIP tower). ``crop``
             resizes the shorter side and takes the centre (transformers' CLIPImageProcessor). ``pad`` puts the frame in
             the centre of a square and resizes that (LLaVA-1.5's program). ``shrink_crop`` first shrinks large frames to
-            640 pixels, then crops (PLLaVA's program): two resamplings.
+            640 pixels, then crops (PLLaVA's program): two resamplings. ``native`` leaves frames as they are (IG-VLM,
+            which makes one picture of them).
         fill: the colour of the padding, RGB.
     """
 

@@ -11,7 +11,7 @@ class Video:
     """The sampled frames of one video.
 
     Attributes:
-        frames: uint8 [T, S, S, 3], RGB, C-contiguous.
+        frames: uint8 [T, S, S, 3], RGB, C-contiguous; [T, H, W, 3] with the fit ``native``.
         indices: T source frame numbers, rising, with repeats.
         total_frames: source frames that can be decoded.
         fps: source frames per second, 0.0 when unknown.
@@ -23,3 +23,9 @@ class Video:
     total_frames: int
     fps: float
     decoder: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the frames."""
+        height, width = self.frames.shape[1:3]
+        return height, width

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from typing import TypeAlias, TypeGuard
 
 import numpy as np
@@ -35,12 +36,13 @@ def resize_frames(frames: NDArray[np.uint8] | Sequence[Frame], image_size: int, 
         fit: how other shapes become squares.
 
     Returns:
-        uint8 [T, S, S, 3]. Frames that are S x S already are unchanged, and an array of this kind is not copied.
+        uint8 [T, S, S, 3]. Frames that are S x S already are unchanged, and an array of this kind is not copied. With
+        the fit ``native``, uint8 [T, H, W, 3] of the first frame's size; the others are squashed to it.
 
     Raises:
         VideoError: there is no frame, one is not a uint8 image, or S is below 1.
     """
-    if _is_resized(frames, image_size):
+    if _is_resized(frames, None if fit.kind == "native" else image_size):
         return frames
     for frame in frames:
         if isinstance(frame, Image.Image):
@@ -65,6 +67,8 @@ def resize_all(
     """
     if count < 1 or image_size < 1:
         raise VideoError(f"{name}: cannot make {count} frames of {image_size} pixels; give 1 or more")
+    if fit.kind == "native":
+        return _as_they_are(frames, count)
     resized = np.empty((count, image_size, image_size, 3), np.uint8)
     queued: deque[tuple[Future[None], int]] = deque()
     held = 0
@@ -82,13 +86,26 @@ def resize_all(
     return resized
 
 
-def _is_resized(frames: object, image_size: int) -> TypeGuard[NDArray[np.uint8]]:
-    """Return whether torch can take the array without resize or copy."""
+def _as_they_are(frames: Iterable[FrameOrOpener], count: int) -> NDArray[np.uint8]:
+    """Stack frames at the first one's size: uint8 [count, H, W, 3]."""
+    pictures = (frame() if callable(frame) else to_rgb(frame) for frame in frames)
+    first = next(pictures)
+    stacked = np.empty((count, first.height, first.width, 3), np.uint8)
+    for slot, picture in zip(stacked, chain([first], pictures), strict=True):
+        alike = picture if picture.size == first.size else picture.resize(first.size, Image.Resampling.BICUBIC)
+        slot[...] = np.asarray(alike)
+    return stacked
+
+
+def _is_resized(frames: object, image_size: int | None) -> TypeGuard[NDArray[np.uint8]]:
+    """Return whether torch can take the array without resize or copy; without a size, any will do."""
     return (
         isinstance(frames, np.ndarray)
         and frames.dtype == np.uint8
-        and len(frames) > 0
-        and frames.shape[1:] == (image_size, image_size, 3)
+        and frames.ndim == 4
+        and frames.size > 0
+        and frames.shape[3] == 3
+        and (image_size is None or frames.shape[1:3] == (image_size, image_size))
         and frames.flags.c_contiguous
         and frames.flags.writeable
     )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from sfllava_plugin.video.errors import VideoError
 
-Sampling = Literal["middles", "linspace", "second", "segments"]
+Sampling = Literal["middles", "linspace", "second", "segments", "step"]
 
 
 def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "middles", fps: float = 0.0) -> list[int]:
@@ -19,7 +19,9 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "mid
             LLaVA-NeXT programs do, always num_frames of them. ``second`` takes one frame a second, as LLaVA-Video
             does, unless these are more than num_frames or the rate is unknown: then it is ``linspace``. ``segments``
             takes one frame of each of num_frames equal parts, half a part after its rounded start, as PLLaVA's
-            evaluation does. Like ``linspace``, it repeats frames of a short video.
+            evaluation does. Like ``linspace``, it repeats frames of a short video. ``step`` takes the first frame of
+            each of num_frames equal parts, whose length is rounded down, as IG-VLM does. A shorter video, which IG-VLM
+            refuses, repeats its last frame.
         fps: source frames per second, 0.0 when unknown.
 
     Raises:
@@ -34,6 +36,9 @@ def sample_indices(total_frames: int, num_frames: int, sampling: Sampling = "mid
     if sampling == "segments":
         length = (total_frames - 1) / num_frames
         return [int(length / 2 + round(length * i)) for i in range(num_frames)]
+    if sampling == "step":
+        length = max(1, total_frames // num_frames)
+        return [min(length * i, total_frames - 1) for i in range(num_frames)]
     if sampling == "second" and fps > 0:
         seconds = range(0, total_frames, max(1, round(fps)))
         if len(seconds) <= num_frames:

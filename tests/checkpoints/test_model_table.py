@@ -38,6 +38,9 @@ def test_a_name_has_its_numbers(table, name):
     family, frames, tokens, context = PROMISED[name]
     row = table.describe(packaged().get(name))
     assert (row.family, row.frames, row.context) == (family, frames, context or POSITIONS[family])
+    if name.startswith("ig-vlm"):
+        assert row.tokens == f"at most {tokens}"
+        return
     terms, total = row.tokens.split(" = ")
     assert sum(eval(term.replace("x", "*")) for term in terms.split(" + ")) == int(total) == tokens
     assert row.tower.endswith("27 x 27" if row.tower.startswith("SigLIP 384") else "24 x 24")

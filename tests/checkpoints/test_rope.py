@@ -85,6 +85,15 @@ def test_a_factor_scales_the_positions_of_the_files(checkpoint, family):
     assert prepared(checkpoint("next-video", family=family), rope="linear-1.5") == (linear(1.5), 6144, 6144)
 
 
+def test_an_entry_reads_past_the_trained_positions_unscaled(tmp_path, checkpoint):
+    yi = checkpoint("llava-next", family="yi")
+    next_image = {"pathways": "average", "frames": 32, "max_model_len": 8192}
+    assert prepared(yi, **next_image, rope="unscaled-8192") == (PLAIN, 8192, 8192)
+    later = checkpoints.write(tmp_path / "later", "next-video", image_size=84, changes=LATER)
+    with pytest.raises(CheckpointError, match="rope 'unscaled-8192' cannot replace the checkpoint's 'linear' scaling"):
+        prepare(Entry(name="tested", checkpoint=str(later), rope="unscaled-8192"))
+
+
 def test_the_base_of_the_positions_stays(checkpoint):
     out = prepare(Entry(name="tested", checkpoint=str(checkpoint("onevision")), rope="linear-1.5"))
     text = json.loads((out / "config.json").read_text())["text_config"]

@@ -1,11 +1,13 @@
 """Every packaged name, with the family, the frames and the tokens it promises. Weights are not needed."""
 
+from dataclasses import replace
+
 import pytest
 
 from sfllava_plugin.checkpoints.families import FAMILIES
 from sfllava_plugin.checkpoints.families.towers import CLIP
 from sfllava_plugin.checkpoints.settings import Settings, settle
-from sfllava_plugin.registry import Entry, packaged, rope_factor
+from sfllava_plugin.registry import Entry, packaged
 from sfllava_plugin.tokens.arrangement import Arrangement
 from sfllava_plugin.tokens.geometry import Grid
 from tests.checkpoints.published import PUBLISHED
@@ -19,6 +21,12 @@ PROMISED = {
     "sf-llava-34b-original": ("LLaVA-NeXT", 50, 3680, 4096),
     "sf-llava-mistral-7b": ("LLaVA-NeXT", 50, 3680, 4096),
     "sf-llava-llama3-8b": ("LLaVA-NeXT", 50, 3680, 4096),
+    "ts-llava-7b": ("LLaVA-NeXT", 50, 3456, 4096),
+    "ts-llava-34b": ("LLaVA-NeXT", 50, 3456, 4096),
+    # The most that a video may have.
+    "ig-vlm-7b": ("LLaVA-NeXT", 6, 2928, 4096),
+    "ig-vlm-13b": ("LLaVA-NeXT", 6, 2928, 4096),
+    "ig-vlm-34b": ("LLaVA-NeXT", 6, 2928, 4096),
     "onevision-0.5b": ("LLaVA-OneVision", 32, 6273, None),
     "onevision-7b": ("LLaVA-OneVision", 32, 6273, None),
     "onevision-72b": ("LLaVA-OneVision", 32, 6273, None),
@@ -91,17 +99,35 @@ def test_a_native_name_has_every_setting_of_its_family():
             assert settings.max_model_len == entry.max_model_len
             changed = {"frames": native.frames, "pathways": settings.native}
             assert all(getattr(settings, key) == value for key, value in changed.items())
-            unchanged = ("newline", "order", "pool", "sampling", "fit", "time_instruction")
+            # LLaVA-NeXT-Video was evaluated on a frame a second.
+            sampling = "second" if native.pool == "before_projector" else native.sampling
+            assert settings.sampling == sampling
+            unchanged = ("newline", "order", "pool", "fit", "time_instruction")
             assert all(getattr(settings, key) == getattr(native, key) for key in unchanged)
             assert settings.rope == "checkpoint"
 
 
-def test_next_image_has_the_settings_of_its_authors():
-    for name in ("llava-next-image-7b", "llava-next-image-34b"):
-        _, settings = settled(name)
-        assert (settings.newline, settings.sampling, settings.fit) == ("none", "linspace", "crop")
-        assert (rope_factor(settings.rope), settings.pool) == (2.0, "after_projector")
-        assert settings.max_model_len == 2 * 4096
+@pytest.mark.parametrize(
+    ("name", "rope"), [("llava-next-image-7b", "linear-2"), ("llava-next-image-34b", "unscaled-8192")]
+)
+def test_next_image_has_the_settings_of_its_published_figures(name, rope):
+    _, settings = settled(name)
+    assert (settings.newline, settings.sampling, settings.fit) == ("none", "second", "crop")
+    assert (settings.rope, settings.pool) == (rope, "before_projector")
+    assert settings.max_model_len == 2 * 4096
+
+
+def test_methods_on_the_papers_weights_have_their_settings():
+    for size in ("7b", "34b"):
+        _, slow_fast = settled(f"sf-llava-{size}")
+        _, thumbnail = settled(f"ts-llava-{size}")
+        _, grid = settled(f"ig-vlm-{size}")
+        # TS-LLaVA differs in its tokens alone.
+        assert replace(thumbnail, pathways=slow_fast.pathways) == slow_fast
+        assert (grid.sampling, grid.fit, str(grid.pathways)) == ("step", "native", "image_grid_3x2")
+    free, settings = packaged().get("freeva"), settled("llava-1.5-7b")[1]
+    assert free.name == "llava-1.5-7b" and packaged().get("freeva-13b").name == "llava-1.5-13b"
+    assert (settings.frames, str(settings.pathways), settings.sampling) == (4, "concat", "middles")
 
 
 def test_slow_and_fast_keep_the_newlines_and_the_instruction_of_training():

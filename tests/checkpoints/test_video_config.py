@@ -38,6 +38,15 @@ def test_reading_returns_what_was_written():
     assert PAPER.picture_tokens((720, 1280), several=False) == 576
 
 
+def test_an_image_grid_counts_by_the_size_of_the_frames():
+    grid = reads(pathways="image_grid_3x2", fit="native", sampling="step", frames=6, weights=["image_newline"])
+    assert grid.tokens(6, (720, 1280)) == 2536
+    assert grid.tokens(6) == grid.tokens(6, grid.largest_frame) == 2928
+    assert (grid.frame_fit.kind, grid.picture_fit.kind) == ("native", "squash")
+    assert grid.extra_weights == ("image_newline",)
+    assert PAPER.largest_frame == (336, 336) and PAPER.picture_fit == PAPER.frame_fit
+
+
 def test_it_is_immutable():
     with pytest.raises(ValidationError):
         PAPER.frames = 7
@@ -53,6 +62,16 @@ def test_it_is_immutable():
         ({"frames": "50"}, "sfllava.frames: Input should be a valid integer"),
         ({"pathways": "medium_pool"}, "sfllava.pathways: unknown pathway 'medium_pool': use slowfast"),
         ({"pathways": "slowfast-slow_1frms_concat-fast_25x1"}, "the fast grid is finer than the tower's 24x24"),
+        ({"fit": "native"}, "slowfast-.*-fast_4x4 does not take frames with fit 'native': use another fit"),
+        ({"pathways": "image_grid_3x2"}, "image_grid_3x2 does not take frames with fit 'squash': use fit 'native'"),
+        (
+            {"pathways": "image_grid_3x2", "fit": "native"},
+            "image_grid_3x2 needs the weight image_newline, and this checkpoint has none: use other pathways",
+        ),
+        (
+            {"pathways": "thumbnail_10"},
+            "thumbnail_10: 336x336 pixels do not divide into 5x2 frames: use another number",
+        ),
         ({"slow": 3}, "sfllava.slow: no such setting: use one of frames, pathways, newline"),
         ({"geometry": GEOMETRY.model_dump() | {"rows": 0}}, "sfllava.geometry.rows: Input should be greater than"),
         ({"geometry": GEOMETRY.model_dump() | {"tower": "dinov3"}}, "sfllava.geometry.tower: Input should be 'clip'"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import sfllava_plugin
+from tests import releases as question_files
 from tests import stock_tasks
 
 MODEL = "sf-llava-tiny"
@@ -58,7 +59,7 @@ def environment(tmp_path_factory, judge):
     home = tmp_path_factory.mktemp("hf")
     releases = tmp_path_factory.mktemp("releases")
     stock_tasks.write(home)
-    stock_tasks.write_releases(releases)
+    question_files.write_releases(releases)
     changes = {
         "HF_HOME": str(home),
         "SFLLAVA_DATA": str(releases),
@@ -73,10 +74,11 @@ def environment(tmp_path_factory, judge):
     return {name: value for name, value in os.environ.items() if name != "VLLM_ENABLE_V1_MULTIPROCESSING"} | changes
 
 
-def evaluate(environment, out, *tasks, **model_args):
+def evaluate(environment, out, *tasks, limit=None, **model_args):
     arguments = ",".join(f"{name}={value}" for name, value in ({"pretrained": MODEL} | model_args).items())
     call = [BIN / "lmms-eval", "--model", "sfllava", "--model_args", arguments, "--tasks", ",".join(tasks)]
     call += ["--include_path", TASKS_FOLDER, "--log_samples", "--output_path", out]
+    call += ["--limit", str(limit)] if limit else []
     return subprocess.run(call, env=environment, cwd=out, capture_output=True, text=True, timeout=1200)
 
 
@@ -178,13 +180,35 @@ def test_a_missing_video_costs_only_its_own_questions(environment, tmp_path):
 
 
 def test_one_name_runs_the_papers_benchmarks(environment, tmp_path):
-    done = evaluate(environment, tmp_path, "sfllava_paper")
+    done = evaluate(environment, tmp_path, "sfllava_paper", limit=len(stock_tasks.SEEDS))
     assert done.returncode == 0, done.stderr[-4000:]
     results = results_of(tmp_path)["results"]
-    for task in ("msvd_qa", "msrvtt_qa", "tgif_frameqa", "activitynetqa"):
+    for task in ("msvd_qa_val", "msrvtt_qa_val", "tgif_frameqa", "activitynetqa"):
         assert results[task]["gpt_eval_accuracy,none"] > 50, task
         assert 0 <= results[task]["gpt_eval_score,none"] <= 5
-    assert 0 <= results["intentqa"]["accuracy,none"] <= 1
-    assert {"nextqa_mc_test", "egoschema_subset", "videochatgpt_gen", "videochatgpt_consistency"} <= results.keys()
-    for row in samples_of(tmp_path, "intentqa"):
-        assert row["filtered_resps"] in list("ABCDE")
+    assert 0 <= results["intentqa_val"]["accuracy,none"] <= 1
+    assert 0 <= results["nextqa_mc_val"]["exact_match,none"] <= 1
+    assert {"egoschema_subset", "videochatgpt_gen", "videochatgpt_consistency"} <= results.keys()
+    for task in ("intentqa_val", "nextqa_mc_val"):
+        replies = [row["filtered_resps"] for row in samples_of(tmp_path, task)]
+        assert len(replies) == len(stock_tasks.SEEDS) and set(replies) <= set("ABCDE")
+
+
+def test_the_test_splits_stay_by_their_names(environment, tmp_path):
+    done = evaluate(environment, tmp_path, "msvd_qa", "msrvtt_qa", "intentqa")
+    assert done.returncode == 0, done.stderr[-4000:]
+    for task in ("msvd_qa", "msrvtt_qa", "intentqa"):
+        assert len(samples_of(tmp_path, task)) == len(stock_tasks.SEEDS)
+
+
+def test_questions_of_another_split_are_refused_in_one_line(environment, tmp_path):
+    releases = tmp_path / "releases"
+    question_files.write_questions(releases)
+    (releases / "msvd_qa" / "test_qa.json").rename(releases / "msvd_qa" / "val_qa.json")
+    done = evaluate(environment | {"SFLLAVA_DATA": str(releases)}, tmp_path, "msvd_qa_val")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "sfllava: msvd_qa_val needs the validation split of MSVD-QA (questions: 3 instead of 6415): "
+        "download its file again"
+    )

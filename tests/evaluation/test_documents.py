@@ -39,7 +39,7 @@ def test_known_tasks_have_both_in_their_documents(task, columns):
     assert question_and_options(task, {"question": "What?"} | columns, text) == ("What?", ("x", "y"))
 
 
-@pytest.mark.parametrize("task", ["nextqa_mc_test", "intentqa"])
+@pytest.mark.parametrize("task", ["nextqa_mc_test", "nextqa_mc_val", "intentqa", "intentqa_val"])
 def test_options_in_separate_columns(task):
     doc = {"question": "Why? "} | {f"a{number}": f"{letter}" for number, letter in enumerate("vwxyz")}
     assert question_and_options(task, doc, "ignored") == ("Why?", tuple("vwxyz"))

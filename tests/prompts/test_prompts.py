@@ -173,7 +173,8 @@ def test_a_question_is_never_read_as_a_template():
 
 def test_every_promised_family_is_there():
     papers, trained = {"vicuna", "yi", "mistral", "llama3", "qwen"}, {"vicuna_v1", "chatml", "qwen_1_5"}
-    assert set(FAMILIES) == papers | trained | {"pllava", "pllava_chatml"}
+    others = {"pllava", "pllava_chatml", "next_video", "next_video_chatml", "ig_vlm", "ig_vlm_13b", "ig_vlm_34b"}
+    assert set(FAMILIES) == papers | trained | others
 
 
 @pytest.mark.parametrize(

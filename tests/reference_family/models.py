@@ -91,7 +91,7 @@ def pixel_values(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _tower(folder: Folder, pixels: Tensor) -> Tensor:
+def tower(folder: Folder, pixels: Tensor) -> Tensor:
     model = load(folder)
     hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
     chosen = hidden[model.config.vision_feature_layer]
@@ -106,7 +106,7 @@ def project(folder: Folder, features: Tensor) -> Tensor:
 
 def tower_maps(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:
     """Encode frames: uint8 [T, S, S, 3] to [T, g*g, C]."""
-    return _tower(folder, pixel_values(folder, frames))
+    return tower(folder, pixel_values(folder, frames))
 
 
 def projected_maps(folder: Folder, frames: np.ndarray | Tensor) -> Tensor:

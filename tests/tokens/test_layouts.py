@@ -9,17 +9,26 @@ import torch
 
 from sfllava_plugin.tokens.arrangement import Newline
 from sfllava_plugin.tokens.geometry import Grid
-from sfllava_plugin.tokens.layout import LAYOUTS, Single, TokenLayout, parse, video_tokens
+from sfllava_plugin.tokens.layout import LAYOUTS, ImageGrid, Interleaved, SlowFast, TokenLayout, parse, video_tokens
 from sfllava_plugin.tokens.notation import POOLS, TEMPORAL_POOLS, PathwayError
 
 #: Notations of each kind; a new kind of layout needs its own here.
 EXAMPLES = {
     "SlowFast": [f"slowfast-slow_3frms_{pool}-fast_{cells}" for pool in POOLS for cells in ("1x1", "2x3", "4x4")],
     "Single": [*POOLS, *TEMPORAL_POOLS],
+    "Thumbnail": [
+        *(f"thumbnail_{frames}+sampled_{tokens}" for frames in (1, 4, 6, 8) for tokens in (1, 100, 2880)),
+        "thumbnail_6_first+sampled_2880",
+        "thumbnail_5",
+    ],
+    "Grids": [f"grids_{each}" for each in (1, 4, 6, 8)],
+    "ImageGrid": ["image_grid_3x2", "image_grid_2x2", "image_grid_1x5"],
     "Interleaved": [f"interleaved_{every}_{pool}" for every in (1, 3, 10) for pool in ("bilinear", "average")],
 }
 NOTATIONS = [notation for layout in LAYOUTS for notation in EXAMPLES[layout.__name__]]
 GRIDS = [Grid(rows=rows, columns=columns) for rows, columns in ((24, 24), (6, 4), (4, 6), (27, 27), (5, 8))]
+#: Heights and widths of frames, for layouts that take them as they are.
+SIZES = [None, (240, 320), (720, 1280), (50, 20), (336, 336)]
 EXTRA = {"image_newline": torch.ones(3), "faster_token": torch.full((3,), 2.0)}
 
 
@@ -56,9 +65,34 @@ def test_as_many_tokens_are_made_as_counted(notation, grid):
     layout = parse(notation)
     if fits(layout, grid):
         for frames in (1, 2, 7):
-            made = video_tokens(features(frames, grid), layout, grid=grid, extra=EXTRA)
-            assert made.shape == (layout.count(frames, grid), 3)
-            assert made.isfinite().all()
+            for size in SIZES if layout.NATIVE_SIZE else (None,):
+                pictures = features(layout.pictures(frames, grid, size), grid)
+                made = video_tokens(pictures, layout, grid=grid, extra=EXTRA, frames=frames, size=size)
+                assert made.shape == (layout.count(frames, grid, size), 3)
+                assert made.isfinite().all()
+
+
+@pytest.mark.parametrize("notation", ["thumbnail_6+sampled_2880", "thumbnail_8", "grids_4", "grids_6"])
+def test_counts_hold_for_videos_of_any_length(notation):
+    layout, grid = parse(notation), Grid(rows=24, columns=24)
+    for frames in range(1, 101):
+        pictures = torch.zeros(layout.pictures(frames, grid), grid.patches, 1)
+        assert len(video_tokens(pictures, layout, grid=grid, frames=frames)) == layout.count(frames, grid)
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_no_size_has_more_tokens_than_are_counted_without_one(notation):
+    layout, grid = parse(notation), Grid(rows=24, columns=24)
+    counts = {layout.count(6, grid, (height, width)) for height in range(10, 900, 47) for width in range(10, 900, 31)}
+    assert max(counts) <= layout.count(6, grid)
+    if isinstance(layout, ImageGrid):
+        assert layout.count(6, grid) == layout.count(6, grid, layout.largest(grid)) == 576 + 48 * 49
+
+
+def test_features_of_another_number_of_pictures_are_refused():
+    message = "thumbnail_6[+]sampled_9 of 4 frames takes the features of 5 pictures, not 4"
+    with pytest.raises(PathwayError, match=message):
+        video_tokens(torch.zeros(4, 4, 1), "thumbnail_6+sampled_9")
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -67,13 +101,20 @@ def test_slow_frames_are_frames_of_the_video_in_time_order(notation):
         slow = parse(notation).slow_frames(frames)
         assert slow == sorted(slow)
         assert all(0 <= position < frames for position in slow)
-        assert bool(slow) != isinstance(parse(notation), Single)
+        assert bool(slow) == isinstance(parse(notation), SlowFast | Interleaved)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
-def test_these_layouts_show_the_tower_every_frame(notation):
-    frames = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(parse(notation).compose(frames), frames)
+def test_a_layout_composes_as_many_pictures_as_it_counts(notation):
+    layout, grid = parse(notation), Grid(rows=24, columns=24)
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 240, 240, 3), np.uint8))
+    if layout.NATIVE_SIZE:
+        return  # its pictures are composed before, from frames of any size
+    batches = layout.compose(frames)
+    assert sum(map(len, batches)) == layout.pictures(len(frames), grid)
+    assert all(batch.shape[1:] == frames.shape[1:] for batch in batches)
+    if not notation.startswith(("thumbnail", "grids")):
+        torch.testing.assert_close(torch.cat(list(batches)), frames)
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
@@ -82,9 +123,10 @@ def test_a_layout_names_the_weights_it_needs(notation):
     for newline in get_args(Newline):
         arranged = layout.arranged(replace(layout.arrangement, newline=newline))
         needed = {name: EXTRA[name] for name in arranged.extra_weights}
-        assert ("image_newline" in needed) == (newline != "none")
+        assert ("image_newline" in needed) == (newline != "none" or layout.NATIVE_SIZE)
         assert ("faster_token" in needed) == notation.startswith("interleaved")
-        made = arranged.tokens([features(3, grid)], 3, grid, lambda tokens: tokens, needed)
+        pictures = features(arranged.pictures(3, grid), grid)
+        made = arranged.tokens([pictures], 3, grid, lambda tokens: tokens, needed)
         assert len(made) == arranged.count(3, grid)
 
 

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sfllava_plugin.limits import Limits
 from sfllava_plugin.video import isolated
 from sfllava_plugin.video.decode import decode
+from sfllava_plugin.video.errors import VideoError
+from sfllava_plugin.video.fit import Fit
 from sfllava_plugin.video.readers import decord_reader, pyav_reader
 from sfllava_plugin.video.sampling import sample_indices
 from tests.videos import CLIPS, check_sampled, decode_all, read_any, write_avi
@@ -27,6 +30,21 @@ def test_bytes_are_read_without_memfd(monkeypatch):
     path = CLIPS / "carphone_distorted.mp4"
     video = isolated.read_video(path.read_bytes(), num_frames=4, image_size=32)
     np.testing.assert_array_equal(video.frames, decode(path, num_frames=4, image_size=32).frames)
+
+
+def test_native_frames_leave_the_worker_as_they_were_decoded():
+    path = CLIPS / "carphone_distorted.mp4"
+    video = isolated.read_video(path, num_frames=6, image_size=32, sampling="step", fit=Fit("native"))
+    source = decode_all(path)
+    assert video.size == source[0].shape[:2]
+    np.testing.assert_array_equal(video.frames, np.stack([source[index] for index in video.indices]))
+
+
+def test_native_frames_are_within_the_limit_on_pixels():
+    path = CLIPS / "carphone_distorted.mp4"
+    few = Limits(pixels=100)
+    with pytest.raises(VideoError, match="the limit is 100 pixels"):
+        isolated.read_video(path, num_frames=6, image_size=32, fit=Fit("native"), limits=few)
 
 
 def test_a_short_video_yields_fewer_frames(tmp_path):

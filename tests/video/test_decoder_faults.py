@@ -93,10 +93,11 @@ def test_an_error_that_a_video_can_cause_is_blamed_on_it(bikes):
         "b'{}\\n'",
         "b'[' * 100_000 + b'\\n'",
         """b'{"frames": "all"}\\n'""",
-        """b'{"frames": 1}\\n' + bytes(16 * 16 * 3)""",
+        """b'{"frames": [1, 16, 16, 3]}\\n' + bytes(16 * 16 * 3)""",
+        """b'{"frames": [1, 16, 17, 3], "indices": [0], "total_frames": 1, "fps": 1, "decoder": ""}\\n' + bytes(816)""",
         """b'{"error": "' + b'x' * 2**25 + b'"}\\n'""",
     ],
-    ids=["number", "nothing", "nested", "frames", "indices", "too long"],
+    ids=["number", "nothing", "nested", "frames", "indices", "size", "too long"],
 )
 def test_a_reply_that_makes_no_sense_is_a_crash(bikes, reply):
     """A worker that a video has taken over may send anything."""

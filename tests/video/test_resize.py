@@ -122,3 +122,26 @@ def test_8k_video_and_narrow_strips_are_not():
         for size in ((8192, 4320), (4320, 8192), (3, 1000)):
             assert resize_frames([Image.new("RGB", size)], 14, Fit(kind)).shape == (1, 14, 14, 3)
     assert resize_frames([Image.new("RGB", (100_000, 1))], 336).shape == (1, 336, 336, 3)
+
+
+NATIVE = Fit("native")
+
+
+def test_native_frames_stay_as_they_are():
+    source = noise(3, 30, 50)
+    assert resize_frames(source, 16, NATIVE) is source
+    np.testing.assert_array_equal(resize_frames(list(source), 16, NATIVE), source)
+    np.testing.assert_array_equal(resize_frames([Image.fromarray(frame) for frame in source], 16, NATIVE), source)
+
+
+def test_native_frames_get_the_size_of_the_first():
+    first, wide, tall = noise(1, 30, 50)[0], noise(1, 20, 90)[0], noise(1, 60, 50)[0]
+    stacked = resize_frames([first, wide, tall], 16, NATIVE)
+    alike = [np.asarray(Image.fromarray(frame).resize((50, 30), Image.BICUBIC)) for frame in (wide, tall)]
+    np.testing.assert_array_equal(stacked, np.stack([first, *alike]))
+
+
+@pytest.mark.parametrize("frames", [[], np.zeros((0, 4, 4, 3), np.uint8), np.zeros((2, 4, 4, 2), np.uint8)])
+def test_native_frames_are_refused_as_others_are(frames):
+    with pytest.raises(VideoError):
+        resize_frames(frames, 16, NATIVE)

@@ -8,6 +8,7 @@ import pytest
 from sfllava_plugin.video.errors import VideoError
 from sfllava_plugin.video.sampling import sample_indices
 from tests.reference_family import frames
+from tests.reference_methods import ig_vlm
 
 INDICES = json.loads((Path(__file__).parents[1] / "data" / "indices.json").read_text())["frame_indices"]
 
@@ -58,3 +59,27 @@ def test_one_frame_a_second_is_that_of_llava_video(fps):
 
 def test_without_a_rate_a_second_is_unknown():
     assert sample_indices(100, 4, "second") == frames.linspace(100, 4)
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "data" / "methods.json").read_text())["sampling"]
+
+
+@pytest.mark.parametrize("sampling", VECTORS)
+def test_the_published_indices_of_other_methods(sampling):
+    for wanted, totals in VECTORS[sampling].items():
+        for total, indices in totals.items():
+            assert sample_indices(int(total), int(wanted), sampling)[: len(indices)] == indices
+
+
+@pytest.mark.parametrize("wanted", [1, 4, 6])
+def test_steps_are_those_of_ig_vlm(wanted):
+    for total in TOTALS:
+        found = sample_indices(total, wanted, "step")
+        assert found == ig_vlm.step(total, wanted)
+        assert len(found) == wanted and found[-1] < total
+
+
+def test_more_seconds_than_frames_are_spread_over_the_video():
+    """LLaVA-NeXT takes a frame a second, and evenly spaced ones of a video longer than 32 seconds."""
+    assert sample_indices(33 * 30, 32, "second", 29.97) == frames.linspace(33 * 30, 32)
+    assert sample_indices(32 * 30, 32, "second", 29.97) == list(range(0, 32 * 30, 30))

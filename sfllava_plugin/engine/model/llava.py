@@ -4,7 +4,7 @@ Composed from vLLM's parts, not derived from its LLaVA files, which import torch
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -121,28 +121,33 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         """Embed each video ([tokens, D]) and each image ([patches, D]), in the order of the items.
 
         Keyword Args:
-            video_frames: uint8 [T, S, S, 3] for each video, a list or one tensor when they are equally long.
+            video_frames: uint8 [T, S, S, 3] for each video, a list or one tensor when they are equally long; of a
+                layout that takes frames of any size, the squares of its picture.
+            video_sizes: int64 [3], the number of frames, their height and their width, for each video; by default those
+                of ``video_frames``.
             image_frames: uint8 [N, S, S, 3] for each image: itself, or the whole and its tiles.
             image_sizes: int64 [2], the height and width of each image.
         """
-        embeddings = [self._video(frames) for frames in _items(kwargs, "video_frames")]
+        videos = _items(kwargs, "video_frames")
+        sizes = _items(kwargs, "video_sizes") or [torch.tensor(frames.shape[:3]) for frames in videos]
+        embeddings = [self._video(frames, *size.tolist()) for frames, size in zip(videos, sizes, strict=True)]
         if images := _items(kwargs, "image_frames"):
             embeddings.extend(self._images(images, _items(kwargs, "image_sizes")))
         return self._with_whole_cache(embeddings) if self._is_measured else tuple(embeddings)
 
-    def _video(self, frames: torch.Tensor) -> torch.Tensor:
+    def _video(self, frames: torch.Tensor, count: int, height: int, width: int) -> torch.Tensor:
         """uint8 [T, S, S, 3] -> [tokens, D]."""
         layout, geometry, projector = self.video_config.layout, self.video_config.geometry, self.multi_modal_projector
         pictures, extra = layout.compose(frames), dict(self.extra_weights.items())
+        size = height, width
         if layout.arrangement.pool == "before_projector":
             features = self.frame_encoder.features(self.vision_tower, pictures)
-            return layout.tokens(features, len(frames), geometry, projector, extra)
-        hidden = self._hidden(pictures)
-        return layout.tokens(hidden, len(frames), geometry, projector.output, extra)
+            return layout.tokens(features, count, geometry, projector, extra, size)
+        return layout.tokens(self._hidden(pictures), count, geometry, projector.output, extra, size)
 
     def _images(self, images: list[torch.Tensor], sizes: list[torch.Tensor]) -> list[torch.Tensor]:
         """Embed images, whose squares go through the tower together."""
-        hidden = torch.cat(list(self._hidden(torch.cat(images))))
+        hidden = torch.cat(list(self._hidden([torch.cat(images)])))
         features = torch.split(self.multi_modal_projector.output(hidden), [len(squares) for squares in images])
         if (anyres := self.video_config.anyres) is None:
             return [squares[0] for squares in features]
@@ -173,9 +178,9 @@ class SlowFastLlavaForConditionalGeneration(nn.Module, SupportsMultiModal, Suppo
         whole[: len(first)] = first
         return whole[: len(first)], *others
 
-    def _hidden(self, frames: torch.Tensor) -> Iterator[torch.Tensor]:
-        """uint8 [T, S, S, 3] -> the projector's hidden features of every patch, chunks of [C, patches, D]."""
-        for features in self.frame_encoder.features(self.vision_tower, frames):
+    def _hidden(self, pictures: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Batches of [N, S, S, 3] -> the projector's hidden features of every patch, chunks of [C, patches, D]."""
+        for features in self.frame_encoder.features(self.vision_tower, pictures):
             yield self.multi_modal_projector.hidden(features)
 
     def embed_input_ids(

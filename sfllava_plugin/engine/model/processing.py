@@ -35,6 +35,7 @@ from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine.model.prompt_updates import MarkerReplacements
 from sfllava_plugin.engine.serving.video_loader import options_of
 from sfllava_plugin.prompts import VIDEO_MARKER
+from sfllava_plugin.tokens.layout import ImageGrid
 from sfllava_plugin.video.resize import resize_frames, to_rgb
 from sfllava_plugin.video.tiles import cut_tiles
 
@@ -107,12 +108,12 @@ class SlowFastLlavaDummyInputs(BaseDummyInputsBuilder[SlowFastLlavaProcessingInf
         mm_counts: Mapping[str, int],
         mm_options: MultiModalDummyOptions,
     ) -> MultiModalDataDict:
-        size = self.info.video_config.geometry.image_size
+        frame_height, frame_width = self.info.video_config.largest_frame
         height, width = self.info.video_config.largest_picture
         return {
             "video": self._get_dummy_videos(
-                width=size,
-                height=size,
+                width=frame_width,
+                height=frame_height,
                 num_frames=self.info.max_frames,
                 num_videos=mm_counts.get("video", 0),
                 overrides=mm_options.get("video"),
@@ -152,7 +153,9 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         outputs: dict[str, list[torch.Tensor]] = {}
         if "videos" in hf_data:
             videos = cast("Iterable[tuple[HfVideoItem, object]]", hf_data["videos"])  # annotated as `object`
-            outputs["video_frames"] = [self._video(frames) for frames, _ in videos]
+            shown = [self._video(frames) for frames, _ in videos]
+            outputs["video_frames"] = [squares for squares, _ in shown]
+            outputs["video_sizes"] = [sizes for _, sizes in shown]
         if "images" in hf_data:
             images = cast("Iterable[HfImageItem]", hf_data["images"])
             pictures = [self._picture(image, several=_SEVERAL in hf_kwargs) for image in images]
@@ -166,29 +169,33 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         picture, side = to_rgb(cast("Image.Image", image)), config.geometry.image_size
         size = (picture.height, picture.width)
         if config.anyres is None:
-            return self._resized([picture]), size
+            return torch.from_numpy(resize_frames([picture], side, config.picture_fit)), size
         if several and config.pictures.several == "square":
-            padded = dataclasses.replace(config.frame_fit, kind="pad")
+            padded = dataclasses.replace(config.picture_fit, kind="pad")
             return torch.from_numpy(resize_frames([picture], side, padded)), size
         canvas, fitted = config.anyres.canvas(size), config.anyres.fitted(size)
         return torch.from_numpy(cut_tiles(picture, canvas, fitted, side)), size
 
-    def _video(self, video: HfVideoItem) -> torch.Tensor:
-        """Check and resize a video's frames: uint8 [T, S, S, 3]."""
+    def _video(self, video: HfVideoItem) -> tuple[torch.Tensor, torch.Tensor]:
+        """Check and resize a video's frames: uint8 [T, S, S, 3]; and their number, height and width.
+
+        Of a layout that takes frames of any size, the squares of its picture are returned instead.
+        """
         if not 1 <= len(video) <= self.info.max_frames:
             raise ValueError(
                 f"a video of {len(video)} frames: this model takes 1 to {self.info.max_frames}; sample them with "
                 "sfllava_plugin.sample_indices, or set more frames for the model"
             )
-        return self._resized(video)
-
-    def _resized(self, frames: HfVideoItem | list[HfImageItem]) -> torch.Tensor:
-        if isinstance(frames, torch.Tensor):
-            frames = frames.numpy()
-        video_config = self.info.video_config
-        # Refuses whatever else a request sends.
-        images = cast("NDArray[np.uint8]", frames)
-        return torch.from_numpy(resize_frames(images, video_config.geometry.image_size, video_config.frame_fit))
+        # `resize_frames` refuses whatever else a request sends.
+        images = cast("NDArray[np.uint8]", video.numpy() if isinstance(video, torch.Tensor) else video)
+        config, side = self.info.video_config, self.info.video_config.geometry.image_size
+        frames = resize_frames(images, side, config.frame_fit)
+        sizes, layout = torch.tensor(frames.shape[:3]), config.layout
+        if isinstance(layout, ImageGrid):
+            picture = Image.fromarray(layout.picture(frames))
+            anyres, size = layout.anyres(config.geometry), (picture.height, picture.width)
+            frames = cut_tiles(picture, anyres.canvas(size), anyres.fitted(size), side)
+        return torch.from_numpy(frames), sizes
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
@@ -196,6 +203,7 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         batched = MultiModalFieldConfig.batched
         return {
             "video_frames": batched("video"),
+            "video_sizes": batched("video", keep_on_cpu=True),
             "image_frames": batched("image"),
             "image_sizes": batched("image", keep_on_cpu=True),
         }
@@ -209,9 +217,10 @@ class SlowFastLlavaProcessor(BaseMultiModalProcessor[SlowFastLlavaProcessingInfo
         video_config = self.info.video_config
 
         def video(index: int) -> tuple[int, dict[str, Any]]:
-            frames = out_mm_kwargs["video"][index]["video_frames"].data
+            sizes = cast("torch.Tensor", out_mm_kwargs["video"][index]["video_sizes"].data)
             _, metadata = mm_items["video"].get(index)
-            return video_config.tokens(len(frames)), metadata
+            frames, height, width = sizes.tolist()
+            return video_config.tokens(frames, (height, width)), metadata
 
         def picture(index: int) -> int:
             size = cast("torch.Tensor", out_mm_kwargs["image"][index]["image_sizes"].data)

@@ -1,7 +1,8 @@
 """Vision towers: from frames to the features of every patch, in chunks of bounded size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -62,9 +63,13 @@ class FrameEncoder(nn.Module):
             statistic = torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
             self.register_buffer(name, statistic, persistent=False)
 
-    def features(self, tower: nn.Module, frames: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Encode uint8 [T, S, S, 3] in chunks: [C, patches, tower width] each, without the class token."""
-        for chunk in torch.split(frames, self._at_once):
+    def features(self, tower: nn.Module, pictures: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Encode pictures in chunks: [C, patches, tower width] each, without the class token.
+
+        Args:
+            pictures: batches of [N, S, S, 3], uint8, or float32 from 0 to 255.
+        """
+        for chunk in chain.from_iterable(torch.split(batch, self._at_once) for batch in pictures):
             pixels = self._normalised(chunk)
             if self._sharded:
                 run = partial(self._run, tower)

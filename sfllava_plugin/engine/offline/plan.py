@@ -108,7 +108,7 @@ class QuestionPlanner:
     def tokens(self, medium: Medium) -> int:
         """Count the tokens of a video, or of all pictures."""
         if isinstance(medium, IdentifiedVideo):
-            return self._video_tokens(len(medium.video.indices))
+            return self._video_tokens(len(medium.video.indices), medium.video.size)
         count, several = self._video_config.picture_tokens, len(medium) > 1
         return sum(count((image.height, image.width), several=several) for image in medium)
 

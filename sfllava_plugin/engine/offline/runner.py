@@ -21,7 +21,7 @@ from vllm.sampling_params import RequestOutputKind
 
 from sfllava_plugin import prompts
 from sfllava_plugin.checkpoints.prepare import model_directory
-from sfllava_plugin.checkpoints.prepared import CHAT_TEMPLATE, engine_defaults
+from sfllava_plugin.checkpoints.prepared import CHAT_TEMPLATE, engine_defaults, manifest
 from sfllava_plugin.checkpoints.video_config import VideoConfig
 from sfllava_plugin.engine import explicit
 from sfllava_plugin.engine.offline.feed import Bounds, Feeder
@@ -31,7 +31,7 @@ from sfllava_plugin.engine.offline.plan import Item, Medium, QuestionPlanner, pi
 from sfllava_plugin.engine.offline.questions import Answer, Failure, Question, Score, Source
 from sfllava_plugin.engine.offline.scoring import Scoring
 from sfllava_plugin.engine.serving.video_loader import metadata, options_of
-from sfllava_plugin.prompts.choices import read_choice
+from sfllava_plugin.prompts.readings import READINGS
 
 #: vLLM's cache of frames (17 MB for 50) for further questions on their video. Those follow directly here, and vLLM's
 #: default of 4 GB would only fill up during a job. With the engine in this process, caching saves less: no frames are
@@ -71,6 +71,7 @@ class Runner:
             self._engine = Engine(ours | engine_arguments | {"model": str(directory)})
         self.engine = self._engine.llm
         self._template = (directory / CHAT_TEMPLATE).read_text(encoding="utf-8")
+        self.prompts = prompts.FAMILIES[manifest(directory)["prompts"]]
         # vLLM's protocol of tokenizers leaves out `bos_token` and `eos_token`.
         self._tokenizer = cast(PreTrainedTokenizerBase, self.engine.get_tokenizer())
         config = self.engine.llm_engine.model_config
@@ -251,7 +252,7 @@ class Runner:
             prompt_token_ids=list(output.prompt_token_ids),
             token_ids=list(completion.token_ids),
             text=completion.text.strip(),
-            answer=read_choice(completion.text, options) if options else None,
+            answer=READINGS[self.prompts.reading](completion.text, options) if options else None,
             logprobs=[
                 {"token_id": token, "token": found.decoded_token, "logprob": found.logprob} for token, found in top
             ],

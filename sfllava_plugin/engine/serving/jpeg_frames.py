@@ -33,8 +33,10 @@ def load(data: str, num_frames: int, options: LoaderOptions) -> tuple[NDArray[np
     """
     parts = data.split(",")
     indices = sample_indices(len(parts), num_frames, options.sampling)
-    resized = {index: _read(parts[index], index, options) for index in set(indices)}
-    frames = np.concatenate([resized[index] for index in indices])
+    distinct, places = np.unique(indices, return_inverse=True)
+    read = [_read(parts[index], index, options)[0] for index in distinct.tolist()]
+    # They are resized already; with the fit `native` they get one size here.
+    frames = resize_frames(read, options.image_size, options.fit)[places]
     return frames, metadata(Video(frames, tuple(indices), len(parts), 0.0, "images"))
 
 

@@ -114,7 +114,7 @@ def _serve(channel: socket.socket, decode: "Callable[..., Video]", request: Requ
             limits=limits,
             name=request["name"],
         )
-        reply, frames = vars(video) | {"frames": len(video.frames)}, video.frames.data
+        reply, frames = vars(video) | {"frames": video.frames.shape}, video.frames.data
     except VideoError as error:
         reply, frames = {"error": str(error)}, b""
     except MemoryError:

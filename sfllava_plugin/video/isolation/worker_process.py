@@ -130,10 +130,7 @@ class WorkerProcess:
         return reply
 
     def _receive_video(self, reply: dict[str, Any], request: Request) -> Video:
-        size, count = request["image_size"], reply.get("frames")
-        if not isinstance(count, int) or not 1 <= count <= request["num_frames"]:
-            raise WorkerDied
-        frames = np.empty((count, size, size, 3), np.uint8)
+        frames = np.empty(_shape(reply.get("frames"), request), np.uint8)
         try:
             # A worker that dies sends fewer bytes than it announced.
             if self._replies.readinto(frames.data.cast("B")) != frames.nbytes:
@@ -161,6 +158,24 @@ class WorkerProcess:
         """
         if (descriptor := self._channel.detach()) >= 0:
             os.close(descriptor)
+
+
+def _shape(announced: Any, request: Request) -> tuple[int, int, int, int]:
+    """Check the shape of the frames in a reply.
+
+    Raises:
+        WorkerDied: no honest worker sends it.
+    """
+    match announced:
+        case [int(count), int(height), int(width), 3] if min(count, height, width) >= 1:
+            side, limits = request["image_size"], request["limits"]
+            if request["fit"]["kind"] == "native":
+                whole = height * width <= limits["pixels"] and 3 * count * height * width <= limits["decode_bytes"]
+            else:
+                whole = height == width == side
+            if whole and count <= request["num_frames"]:
+                return count, height, width, 3
+    raise WorkerDied
 
 
 def _start(files: str) -> tuple[socket.socket, subprocess.Popen[bytes]]:

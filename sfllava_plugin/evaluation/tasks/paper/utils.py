@@ -2,18 +2,20 @@
 
 The files belong in the folder named by SFLLAVA_DATA, or else in lmms-eval's own (HF_HOME):
 
-    msvd_qa/        test_qa.json, youtube_mapping.txt    YouTubeClips/<name>.avi
-    msrvtt_qa/      test_qa.json                         videos/video<number>.mp4
-    tgif_frameqa/   Test_frameqa_question.csv            gifs/<name>.gif
-    intentqa/       test.csv                             videos/<number>.mp4
+    nextqa/         val.csv                                           NExTVideo/<number>.mp4
+    intentqa/       val.csv, test.csv                                 videos/<number>.mp4
+    msvd_qa/        val_qa.json, test_qa.json, youtube_mapping.txt    YouTubeClips/<name>.avi
+    msrvtt_qa/      val_qa.json, test_qa.json                         videos/video<number>.mp4
+    tgif_frameqa/   Test_frameqa_question.csv                         gifs/<name>.gif
 
-Videos may have another extension, or be in subfolders. Open-ended answers are judged as in stock activitynetqa.
+Videos may have another extension, or be in subfolders. The paper's figures are those of the validation splits, where
+these exist: splits.py knows what is in them. Open-ended answers are judged as in stock activitynetqa.
 """
 
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ from typing import Any
 
 import datasets
 
+from sfllava_plugin.evaluation import splits
 from sfllava_plugin.evaluation.documents import Document
 from sfllava_plugin.prompts.choices import read_choice
 
@@ -28,54 +31,92 @@ _VIDEO_ENDINGS = {".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm"}
 _LETTERS = "ABCDE"
 _NO_VERDICT = ["no", 0]
 
-#: Name of the video, question, answer.
-Row = tuple[str, str, str]
+#: Identifier, name of the video, question, answer.
+Row = tuple[str, str, str, str]
 #: A judged answer, as stock activitynetqa keeps it.
 Verdict = dict[str, Any]
 
 
 def msvd_qa(release: datasets.Dataset) -> datasets.Dataset:
-    """xudejing/video-question-answering: videos by number, which a mapping file turns into names."""
-    names = {}
-    for line in _read("msvd_qa", "youtube_mapping.txt").splitlines():
-        name, number = line.split()
-        names[number] = name
-    return _open_ended(
-        "msvd_qa",
-        (
-            (names[f"vid{row['video_id']}"], row["question"], row["answer"])
-            for row in json.loads(_read("msvd_qa", "test_qa.json"))
-        ),
-    )
+    return _msvd_qa("test_qa.json")
+
+
+def msvd_qa_val(release: datasets.Dataset) -> datasets.Dataset:
+    return _checked("msvd_qa_val", _msvd_qa("val_qa.json"))
 
 
 def msrvtt_qa(release: datasets.Dataset) -> datasets.Dataset:
-    """xudejing/video-question-answering: videos by number, in files named video<number>."""
-    return _open_ended(
-        "msrvtt_qa",
-        (
-            (f"video{row['video_id']}", row["question"], row["answer"])
-            for row in json.loads(_read("msrvtt_qa", "test_qa.json"))
-        ),
-    )
+    return _msrvtt_qa("test_qa.json")
+
+
+def msrvtt_qa_val(release: datasets.Dataset) -> datasets.Dataset:
+    return _checked("msrvtt_qa_val", _msrvtt_qa("val_qa.json"))
 
 
 def tgif_frameqa(release: datasets.Dataset) -> datasets.Dataset:
     """YunseokJANG/tgif-qa: a .csv file, but separated by tabs."""
     table = csv.DictReader(_read("tgif_frameqa", "Test_frameqa_question.csv").splitlines(), delimiter="\t")
-    return _open_ended("tgif_frameqa", ((row["gif_name"], row["question"], row["answer"]) for row in table))
+    rows = ((str(number), row["gif_name"], row["question"], row["answer"]) for number, row in enumerate(table))
+    return _checked("tgif_frameqa", _open_ended("tgif_frameqa", rows))
 
 
 def intentqa(release: datasets.Dataset) -> datasets.Dataset:
-    """JoseponLee/IntentQA: five options, a0 to a4, and the correct one's number."""
-    table = csv.DictReader(_read("intentqa", "test.csv").splitlines())
+    return _multiple_choice("intentqa", "test.csv", "video_id")
+
+
+def intentqa_val(release: datasets.Dataset) -> datasets.Dataset:
+    return _checked("intentqa_val", _multiple_choice("intentqa", "val.csv", "video_id"))
+
+
+def nextqa_mc_val(release: datasets.Dataset) -> datasets.Dataset:
+    return _checked("nextqa_mc_val", _multiple_choice("nextqa", "val.csv", "video", str.strip))
+
+
+def _checked(task: str, rows: datasets.Dataset) -> datasets.Dataset:
+    splits.check(task, rows)
+    return rows
+
+
+def _msvd_qa(file: str) -> datasets.Dataset:
+    """xudejing/video-question-answering: videos by number, which a mapping file turns into names."""
+    names = {}
+    for line in _read("msvd_qa", "youtube_mapping.txt").splitlines():
+        name, number = line.split()
+        names[number] = name
+    rows = json.loads(_read("msvd_qa", file))
+    return _open_ended(
+        "msvd_qa", ((str(row["id"]), names[f"vid{row['video_id']}"], row["question"], row["answer"]) for row in rows)
+    )
+
+
+def _msrvtt_qa(file: str) -> datasets.Dataset:
+    """xudejing/video-question-answering: videos by number, in files named video<number>."""
+    rows = json.loads(_read("msrvtt_qa", file))
+    return _open_ended(
+        "msrvtt_qa", ((str(row["id"]), f"video{row['video_id']}", row["question"], row["answer"]) for row in rows)
+    )
+
+
+def _marked(question: str) -> str:
+    """End a question with one question mark; releases have a space before it, or none at all."""
+    return f"{question.strip().rstrip('?').strip()}?"
+
+
+def _multiple_choice(release: str, file: str, video: str, asked: Callable[[str], str] = _marked) -> datasets.Dataset:
+    """NExT-QA's choices and JoseponLee/IntentQA: five options, a0 to a4, and the correct one's number.
+
+    Args:
+        video: the column with the video's name.
+        asked: the form of a question; NExT-QA's stay without a question mark, as in the stock task.
+    """
+    table = csv.DictReader(_read(release, file).splitlines())
     return datasets.Dataset.from_list(
         [
             {
-                "id": f"{row['video_id']}-{row['qid']}",
-                "release": "intentqa",
-                "video": row["video_id"],
-                "question": f"{row['question'].strip().rstrip('?').strip()}?",
+                "id": f"{row[video]}-{row['qid']}",
+                "release": release,
+                "video": row[video],
+                "question": asked(row["question"]),
                 **{f"a{number}": row[f"a{number}"] for number in range(5)},
                 "answer": _LETTERS[int(row["answer"])],
                 "type": row["type"],
@@ -99,10 +140,18 @@ def doc_to_text(doc: Document) -> str:
     return "\n".join([doc["question"], *lines, "Answer with the option's letter from the given choices directly."])
 
 
-def by_letter(doc: Document, results: list[str]) -> dict[str, float]:
+def accuracy_by_letter(doc: Document, results: list[str]) -> dict[str, float]:
     """Score 1.0 if the reply names the correct option."""
-    options = [doc[f"a{number}"] for number in range(5)]
-    return {"accuracy": float(read_choice(results[0], options) == doc["answer"])}
+    return {"accuracy": float(_is_correct(doc, results[0]))}
+
+
+def match_by_letter(doc: Document, results: list[str]) -> dict[str, bool]:
+    """Tell whether the reply names the correct option, under the stock task's name."""
+    return {"exact_match": _is_correct(doc, results[0])}
+
+
+def _is_correct(doc: Document, reply: str) -> bool:
+    return bool(read_choice(reply, [doc[f"a{number}"] for number in range(5)]) == doc["answer"])
 
 
 def judged(doc: Document, results: list[str]) -> dict[str, Verdict]:
@@ -144,21 +193,23 @@ def _open_ended(release: str, rows: Iterable[Row]) -> datasets.Dataset:
     return datasets.Dataset.from_list(
         [
             {
-                "id": str(number),
+                "id": identifier,
                 "release": release,
                 "video": video,
-                # Releases differ: a space before the question mark, or no question mark at all.
-                "question": f"{question.strip().rstrip('?').strip()}?",
+                "question": _marked(question),
                 "answer": answer,
             }
-            for number, (video, question, answer) in enumerate(rows)
+            for identifier, video, question, answer in rows
         ]
     )
 
 
+def _home() -> Path:
+    return Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface").expanduser()
+
+
 def _data() -> Path:
-    home = os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface"
-    return Path(os.environ.get("SFLLAVA_DATA") or home).expanduser()
+    return Path(os.environ.get("SFLLAVA_DATA") or _home()).expanduser()
 
 
 def _folder(release: str) -> Path:
@@ -178,6 +229,10 @@ def _read(release: str, name: str) -> str:
 
 @cache
 def _videos(release: str) -> dict[str, str]:
-    """Paths of the videos in a release's folder, by name without extension."""
-    found = sorted(path for path in _folder(release).rglob("*") if path.suffix.lower() in _VIDEO_ENDINGS)
+    """Paths of the videos in a release's folder, by name without extension.
+
+    The stock tasks of NExT-QA keep its videos under HF_HOME.
+    """
+    folders = dict.fromkeys((_home() / release, _folder(release)))
+    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix.lower() in _VIDEO_ENDINGS]
     return {path.stem: str(path) for path in found}
