@@ -202,8 +202,8 @@ def plain_frames(source, sampling: str, wanted: int, fit: str, grid: int) -> tup
 
 #: The conversation of LLaVA-NeXT-Image.
 VICUNA_V1 = (
-    "A chat between a curious human and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the human's questions. "
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
     "USER: <image>\nWhat is happening? ASSISTANT:"
 )
 

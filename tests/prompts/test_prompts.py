@@ -178,6 +178,34 @@ def test_every_promised_family_is_there():
 
 
 @pytest.mark.parametrize(
+    ("family", "specials", "expected"),
+    [
+        (
+            "vicuna_v1",
+            ["<image>", "</s>"],
+            "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+            "detailed, and polite answers to the user's questions. USER: <image>\nWho? ASSISTANT:",
+        ),
+        (
+            "chatml",
+            ["<image>", "<|im_start|>", "<|im_end|>"],
+            "<|im_start|>system\nAnswer the questions.<|im_end|>\n<|im_start|>user\n<image>\nWho?<|im_end|>\n"
+            "<|im_start|>assistant\n",
+        ),
+        (
+            "qwen_1_5",
+            ["<image>", "<|im_start|>", "<|im_end|>"],
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<image>\nWho?<|im_end|>\n"
+            "<|im_start|>assistant\n",
+        ),
+    ],
+)
+def test_the_conversations_of_training(family, specials, expected):
+    """LLaVA-NeXT's conversation.py: vicuna_v1, chatml_direct and qwen_1_5."""
+    assert render(chat_template(family, special_tokens=specials), "Who?").removeprefix("<s>") == expected
+
+
+@pytest.mark.parametrize(
     ("family", "own", "message"),
     [
         ("gemma", None, "unknown prompts 'gemma': use one of vicuna, yi, mistral, llama3, qwen"),
