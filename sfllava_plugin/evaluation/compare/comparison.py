@@ -203,8 +203,8 @@ def _differences(
     found = {}
     for place, label in enumerate(labels):
         delta, drawn = differences[:, place], means[:, place]
-        low, high = statistics.interval(drawn)
         enough = len(sizes) >= statistics.FEWEST_CLUSTERS
+        low, high = statistics.interval(drawn, len(sizes)) if enough else (math.nan, math.nan)
         over_videos = statistics.sign_flip(sums[:, place])
         b, c = (int((delta > 0).sum()), int((delta < 0).sum())) if is_right else (None, None)
         found[label] = Difference(

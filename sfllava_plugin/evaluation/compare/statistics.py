@@ -5,6 +5,7 @@ All of it is numpy and exact integers, with a fixed seed: the same folders give 
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,15 +54,39 @@ def bootstrap(sums: Floats, sizes: NDArray[np.int64], draws: int = DRAWS, seed: 
     step = max(1, _CHUNK // count)
     means = []
     for begin in range(0, draws, step):
-        times = rng.multinomial(count, np.full(count, 1 / count), size=min(step, draws - begin)).astype(np.float64)
+        rows = min(step, draws - begin)
+        drawn = rng.integers(count, size=(rows, count)) + np.arange(rows)[:, None] * count
+        # How often each draw has each cluster: faster than rng.multinomial by far.
+        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
         means.append((times @ sums) / (times @ sizes)[:, None])
     return np.concatenate(means)
 
 
-def interval(means: Floats) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the draws of one method."""
-    low, high = np.quantile(means, (0.025, 0.975))
+def interval(means: Floats, clusters: int) -> tuple[float, float]:
+    """Return the 95 % interval of one method's draws.
+
+    Expanded percentiles (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015): plain ones are too narrow
+    by the factor between t and the normal distribution, and by that between n and n - 1.
+
+    Args:
+        means: [draws].
+        clusters: number of clusters drawn from.
+    """
+    tail = NormalDist().cdf(-math.sqrt(clusters / (clusters - 1)) * student_t(clusters - 1))
+    low, high = np.quantile(means, (tail, 1 - tail))
     return float(low), float(high)
+
+
+def student_t(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t; to 1e-3 from 10 degrees of freedom on.
+
+    Abramowitz and Stegun, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def mcnemar(b: int, c: int) -> float:
@@ -87,10 +112,12 @@ def sign_flip(sums: Floats, draws: int = DRAWS, seed: int = _SEED) -> float:
         sums: [clusters] of differences.
     """
     moved = sums[sums != 0]
+    if not len(moved):
+        return 1.0
     observed = float(abs(moved.sum())) * (1 - 1e-12)
     if 2 ** len(moved) <= draws:
         ways = np.array(np.meshgrid(*[(-1.0, 1.0)] * len(moved), indexing="ij")).reshape(len(moved), -1)
-        return float(np.mean(abs(moved @ ways) >= observed)) if len(moved) else 1.0
+        return float(np.mean(abs(moved @ ways) >= observed))
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // len(moved))
     hits = 0
