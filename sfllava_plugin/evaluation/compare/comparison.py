@@ -122,7 +122,8 @@ def compare(methods: Sequence[Method], reference: str | None = None, tasks: Sequ
         comparisons += found
     refused = list(dict.fromkeys(refused))
     if not comparisons:
-        raise Unpaired("; ".join(refused) or f"{' and '.join(labels)} have no task in common")
+        reasons = f": {'; '.join(refused)}" if refused else ""
+        raise Unpaired(f"{' and '.join(labels)} have nothing in common that can be compared{reasons}")
     comparisons = _corrected(comparisons)
     return Compared(methods, base, comparisons, refused, _notes(methods, comparisons))
 

@@ -116,7 +116,7 @@ def _tested(each: Comparison, cell: Cell) -> str:
     digits = 1 if each.is_right else 2
     text = f"p = {difference.p:.3g}, corrected {difference.p_holm:.3g}"
     if difference.b is not None:
-        text = f"{difference.b} questions right that the reference has wrong, {difference.c} the other way; {text}"
+        text = f"{difference.b} right where the reference is wrong, {difference.c} the other way round; {text}"
     if difference.visible is None:
         return f"{text}."
     unit = " points" if each.is_right else ""

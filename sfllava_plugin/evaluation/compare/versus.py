@@ -25,6 +25,7 @@ from sfllava_plugin.evaluation.compare.runs import Method, Results, read_methods
 _OURS = "sfllava"
 _LABEL = re.compile(r"([^=:,/]+)=(.+)", re.DOTALL)
 _FOREIGN = re.compile(r"([A-Za-z_]\w*):(.*)", re.DOTALL)
+_SECONDS_TO_END = 30
 _UNSAFE = re.compile(r"[^\w.+-]+")
 
 
@@ -169,8 +170,17 @@ def _run(command: Sequence[str]) -> int:
         try:
             return process.wait()
         except BaseException:
-            process.terminate()
+            _end(process)
             raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

@@ -156,10 +156,10 @@ def test_unfinished_runs_are_named(tmp_path):
     folder = write(tmp_path / "out", {"quiz": rows([1, 0, 1])})
     [samples], [results] = folder.rglob("*_samples_*"), folder.rglob("*_results.json")
     samples.write_text(samples.read_text()[:-10])
-    with pytest.raises(Unpaired, match="no finished run: .*samples_quiz.jsonl has a damaged line"):
+    with pytest.raises(Unpaired, match=r"no finished run: .*samples_quiz.jsonl has a damaged line"):
         read_methods(folder)
     samples.unlink()
-    with pytest.raises(Unpaired, match="samples_quiz.jsonl is missing"):
+    with pytest.raises(Unpaired, match=r"samples_quiz.jsonl is missing"):
         read_methods(folder)
     results.write_text(results.read_text()[:100])
     with pytest.raises(Unpaired, match="is not a whole results file"):
