@@ -27,7 +27,7 @@ TINY, FEW = "sf-llava-tiny", "sf-llava-tiny,frames=4"
         (FEW, Contender(FEW, "sfllava", "pretrained=sf-llava-tiny,frames=4")),
         (f"few={FEW}", Contender("few", "sfllava", "pretrained=sf-llava-tiny,frames=4")),
         ("org/llava-x,frames=4", Contender("org/llava-x,frames=4", "sfllava", "pretrained=org/llava-x,frames=4")),
-        ("video_llava:pretrained=a/b-hf", Contender("video_llava:pretrained=a/b-hf", "video_llava", "pretrained=a/b-hf")),
+        ("video_llava:pretrained=a/b", Contender("video_llava:pretrained=a/b", "video_llava", "pretrained=a/b")),
         ("them=vllm:model=a/b,tensor_parallel_size=2", Contender("them", "vllm", "model=a/b,tensor_parallel_size=2")),
         ("dummy:", Contender("dummy:", "dummy", "")),
     ],
