@@ -245,7 +245,9 @@ def _notes(methods: Sequence[Method], comparisons: Sequence[Comparison]) -> list
             notes.append(f"{task}: no folder names the videos, so the interval takes each question for its own video.")
     for each in comparisons:
         if each.paired.by_video and each.videos < statistics.FEWEST_CLUSTERS:
-            notes.append(f"{each.task}: {each.videos} videos are too few for an interval.")
+            notes.append(
+                f"{each.task}: too few videos for an interval ({each.videos} of {statistics.FEWEST_CLUSTERS})."
+            )
         for label, cell in each.cells.items():
             scaled = {cell.value, cell.value / 100} if each.is_right else {cell.value}
             if cell.reported is None or each.paired.left_out[label]:

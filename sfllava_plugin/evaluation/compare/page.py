@@ -1,4 +1,7 @@
-"""A comparison as one HTML page, which needs no network: every question with all its answers."""
+"""A comparison as one HTML page: every question with all its answers.
+
+The page is one file and needs no network.
+"""
 
 from pathlib import Path
 from typing import Any

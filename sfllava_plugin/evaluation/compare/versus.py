@@ -1,4 +1,4 @@
-"""Evaluate several methods on the same tasks, each with lmms-eval in a process of its own.
+"""Evaluate several methods on the same tasks, each in its own process.
 
 One process for each method is slower than one engine for all, but always right: methods differ in weights, layouts and
 vLLM settings, and foreign models are not ours to load.

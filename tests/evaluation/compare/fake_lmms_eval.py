@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from sfllava_plugin.evaluation.compare import versus
 from tests.evaluation.compare.folders import rows, write
 
 #: Length of a task without --limit.
@@ -22,6 +23,8 @@ def install(folder: Path, monkeypatch, **plan) -> Path:
     ``plan``: by ``--model_args``, ``status`` to exit with, ``nothing`` to write no results, ``hang`` to never end,
     ``date`` and ``groups`` of the results.
     """
+    # The real one need not be installed.
+    monkeypatch.setattr(versus, "find_spec", lambda name: name)
     (folder / "lmms_eval").mkdir(parents=True)
     (folder / "lmms_eval/__init__.py").touch()
     (folder / "lmms_eval/__main__.py").write_text("from tests.evaluation.compare.fake_lmms_eval import main\nmain()\n")

@@ -1,6 +1,7 @@
 """published.yaml against the figures as the papers print them, and beside our own."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sfllava_plugin.evaluation.compare.published import Published, load
 from sfllava_plugin.evaluation.compare.runs import read_methods
 from tests.evaluation.compare.folders import row, rows, traced, write, write_trace
 
+TASKS = Path(sfllava_plugin.__file__).parent / "evaluation/tasks"
 FILE = Path(sfllava_plugin.__file__).parent / "evaluation/compare/published.yaml"
 
 #: NExT-QA, EgoSchema, IntentQA; MSVD, MSRVTT, TGIF, ActivityNet; VCGBench.
@@ -83,6 +85,25 @@ def test_every_row_has_all_fields():
         assert (figure.judge == "none") == (not load().benchmarks[figure.benchmark].judged)
         is_score = figure.metric.startswith("gpt_eval_score") or figure.metric == "mean"
         assert 0 < figure.value <= (5 if is_score else 100)
+
+
+@pytest.mark.skipif(not (TASKS / "paper/nextqa_mc_val.yaml").exists(), reason="needs the validation splits")
+def test_every_task_and_metric_exists():
+    stock = Path(pytest.importorskip("lmms_eval").__file__).parent / "tasks"
+    wanted = {(figure.task, figure.metric) for figure in load().figures() if figure.metric != "mean"}
+    found = set()
+    for folder in (TASKS, *(stock / name for name in ("nextqa", "egoschema", "activitynetqa", "videochatgpt"))):
+        for path in folder.rglob("*.yaml"):
+            text = path.read_text(encoding="utf-8")
+            included = re.search(r"^include: *(\S+)", text, re.MULTILINE)
+            text += (path.parent / included[1]).read_text(encoding="utf-8") if included else ""
+            if task := re.search(r'^task: *"?(\w+)"?', text, re.MULTILINE):
+                found |= {(task[1], metric) for metric in re.findall(r"metric: *(\w+)", text)}
+    assert wanted <= found
+    groups = [path.read_text(encoding="utf-8") for path in TASKS.rglob("*.yaml")]
+    assert any("group: sfllava_vcgbench" in text for text in groups)
+    others = {task for benchmark in load().benchmarks.values() for task in benchmark.other_tasks}
+    assert others <= {task for task, _ in found}
 
 
 def test_doubtful_figures_are_marked():
