@@ -100,7 +100,7 @@ def mcnemar(b: int, c: int) -> float:
         tail += term
         term = term * (n - i) // (i + 1)
     # Python divides large integers exactly.
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def sign_flip(sums: Floats, draws: int = DRAWS, seed: int = _SEED) -> float:
