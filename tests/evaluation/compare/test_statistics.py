@@ -48,7 +48,7 @@ def test_cluster_sums_are_those_of_a_loop():
 def test_bootstrap_means_have_the_spread_of_a_loop_over_clusters():
     rng = np.random.default_rng(1)
     sizes = rng.integers(1, 12, size=60)
-    sums = np.array([rng.normal(size=size).sum() for size in sizes])[:, None]
+    sums = np.array([rng.normal(1, 1, size=size).sum() for size in sizes])[:, None]
     means = statistics.bootstrap(sums, sizes, draws=20_000)
     assert means.shape == (20_000, 1)
     looped = []
