@@ -25,6 +25,7 @@ class Difference:
         b, c: questions that this method alone, or the reference alone, answered right; None for scores.
         p: McNemar's for right and wrong, else of a permutation over videos.
         p_over_videos: of the permutation over videos, for both.
+        differs: the two methods have another value for some question.
         p_holm: p, corrected for all differences shown.
     """
 
@@ -36,6 +37,7 @@ class Difference:
     c: int | None
     p: float
     p_over_videos: float
+    differs: bool
     p_holm: float = math.nan
 
 
@@ -217,6 +219,7 @@ def _differences(
             c=c,
             p=over_videos if b is None or c is None else statistics.mcnemar(b, c),
             p_over_videos=over_videos,
+            differs=bool(delta.any()),
         )
     return found
 

@@ -34,7 +34,9 @@ def write_page(
         loader=PackageLoader(__package__, "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["signed"] = signed
-    questions = [row for each in _first_metrics(compared) for row in _questions(compared, each)]
+    # Methods mostly send the same prompts: the page holds each once.
+    prompts: dict[str, int] = {}
+    questions = [row for each in _first_metrics(compared) for row in _questions(compared, each, prompts)]
     shown = dict.fromkeys(row["video"] for row in questions if row["video"] and row["disagree"])
     page = environment.get_template("page.html.jinja").render(
         compared=compared,
@@ -43,6 +45,7 @@ def write_page(
         costs={method.label: costs(compared, method) for method in compared.methods},
         labels=[method.label for method in compared.methods],
         questions=questions,
+        prompts=list(prompts),
         frames={video: found for video, found in thumbnails(list(shown)[:videos]).items() if found},
     )
     with atomic_write(path) as file:
@@ -57,14 +60,16 @@ def _first_metrics(compared: Compared) -> list[Comparison]:
     return list(first.values())
 
 
-def _questions(compared: Compared, each: Comparison) -> list[dict[str, Any]]:
+def _questions(compared: Compared, each: Comparison, numbers: dict[str, int]) -> list[dict[str, Any]]:
+    """List a task's questions for the page; prompts are their ``numbers``, which grow."""
     methods = [method for method in compared.methods if method.label in each.cells]
     known = {method.label: _videos(method, each.task) for method in methods}
     rows = []
     for place, doc_id in enumerate(each.paired.doc_ids):
         samples = [method.tasks[each.task].samples[doc_id] for method in methods]
         values = [float(each.values[method.label][place]) for method in methods]
-        prompts = [_prompt(method, each, doc_id) for method in methods]
+        sent = [_prompt(method, each, doc_id) for method in methods]
+        prompts = [None if text is None else numbers.setdefault(text, len(numbers)) for text in sent]
         videos = (known[method.label].get(doc_id) for method in methods)
         rows.append(
             {

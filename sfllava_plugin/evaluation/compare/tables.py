@@ -43,7 +43,7 @@ def _cell(each: Comparison, cell: Cell | None) -> str:
     if difference is None:
         return text
     stars = next((stars for limit, stars in _STARS if difference.p_holm < limit), "").replace("*", r"\*")
-    if difference.low is None or difference.high is None:
+    if difference.low is None or difference.high is None or difference.visible is None:
         return f"{text} ({signed(difference.value, digits)}){stars}"
     interval = f"{signed(difference.low, digits)} to {signed(difference.high, digits)}"
     return f"{text} ({signed(difference.value, digits)}, {interval}){stars}"
@@ -117,6 +117,8 @@ def _tested(each: Comparison, cell: Cell) -> str:
     text = f"p = {difference.p:.3g}, corrected {difference.p_holm:.3g}"
     if difference.b is not None:
         text = f"{difference.b} right where the reference is wrong, {difference.c} the other way round; {text}"
+    if not difference.differs:
+        return "all values are the same."
     if difference.visible is None:
         return f"{text}."
     unit = " points" if each.is_right else ""

@@ -94,7 +94,7 @@ def test_a_method_against_itself(tmp_path, answers):
     difference = each.cells["b"].difference
     assert (difference.value, difference.low, difference.high) == (0, 0, 0)
     assert (difference.p, difference.p_holm, difference.p_over_videos) == (1, 1, 1)
-    assert (difference.b, difference.c, difference.visible) == (0, 0, None)
+    assert (difference.b, difference.c, difference.visible, difference.differs) == (0, 0, None, False)
 
 
 def test_missing_questions_are_left_out_on_both_sides(tmp_path, answers):

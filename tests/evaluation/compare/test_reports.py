@@ -41,6 +41,12 @@ def test_the_table_is_the_one_agreed_on(sfllava, folders):
     assert out == GOLDEN
 
 
+def test_no_difference_has_no_interval(sfllava, folders):
+    _, out, _ = sfllava("compare", f"a={folders[0]}", f"b={folders[0]}")
+    assert "| b | 75.0 (0.0) |" in out
+    assert "- quiz, accuracy, b: all values are the same." in out
+
+
 def test_labels_choose_the_names(sfllava, folders):
     _, out, _ = sfllava("compare", f"a b={folders[0]}", f"c={folders[1]}", "--reference", "c")
     assert "| a b | 75.0 (-2.5" in out
@@ -57,7 +63,7 @@ def test_json_has_everything_unrounded(sfllava, folders, tmp_path):
     difference = each["methods"]["theirs"]["difference"]
     assert {**difference, "low": None, "high": None, "visible": None} == {
         "value": 2.5, "low": None, "high": None, "visible": None,
-        "b": 1, "c": 0, "p": 1.0, "p_over_videos": 1.0, "p_holm": 1.0,
+        "b": 1, "c": 0, "p": 1.0, "p_over_videos": 1.0, "p_holm": 1.0, "differs": True,
     }  # fmt: skip
     assert [method["label"] for method in content["methods"]] == ["ours", "theirs"]
     assert content["methods"][0]["tasks"]["quiz"]["has_trace"]
@@ -77,8 +83,11 @@ def test_the_page_holds_each_question_with_its_answers(sfllava, folders, tmp_pat
     first = data["questions"][0]
     assert (first["input"], first["target"], first["disagree"]) == ("question 0", "A", True)
     assert [(each["label"], each["value"], each["prompt"]) for each in first["answers"]] == [
-        ("ours", 0.0, "prompt 0"),
+        ("ours", 0.0, 0),
         ("theirs", 1.0, None),
+    ]
+    assert [data["prompts"][row["answers"][0]["prompt"]] for row in data["questions"][:39]] == [
+        f"prompt {number}" for number in range(39)
     ]
     assert [row["id"] for row in data["questions"] if row["disagree"]] == [0]
     frames = data["frames"][str(bikes)]
