@@ -13,7 +13,7 @@ _API = "api"
 
 @dataclass(frozen=True)
 class Row:
-    """A system's published figures for the columns of a comparison, in their order; None where there is none."""
+    """A system's published figures in a comparison's columns; None for none."""
 
     system: str
     size: str

@@ -43,7 +43,9 @@ class Options:
 
 
 def compare(folders: Sequence[str], options: Options) -> int:
-    """Compare ``[LABEL=]FOLDER`` arguments; return the exit code: 1 if anything could not be compared.
+    """Compare ``[LABEL=]FOLDER`` arguments; return the exit code.
+
+    It is 1 if anything could not be compared.
 
     Raises:
         ValueError: wrong input.
@@ -56,7 +58,9 @@ def compare(folders: Sequence[str], options: Options) -> int:
 
 
 def versus(names: Sequence[str], job: contest.Job, options: Options, *, keep_going: bool = False) -> int:
-    """Evaluate methods, then compare them; return the exit code, which is lmms-eval's if it failed.
+    """Evaluate methods, then compare them; return the exit code.
+
+    It is lmms-eval's if that failed.
 
     Raises:
         ValueError: wrong input.

@@ -43,7 +43,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cell:
-    """One method on one metric of one task; ``value`` in percent for right and wrong."""
+    """One method on one metric; ``value`` in percent for right and wrong."""
 
     value: float
     difference: Difference | None
@@ -131,7 +131,7 @@ def compare(methods: Sequence[Method], reference: str | None = None, tasks: Sequ
 
 
 def chosen(methods: Sequence[Method], tasks: Sequence[str]) -> list[str]:
-    """List the tasks to compare, groups by their parts; all of them by default.
+    """List the tasks to compare; by default all. Groups become their parts.
 
     Raises:
         ValueError: no method has such a task.
@@ -182,7 +182,10 @@ def _metrics(task: str, runs: Mapping[str, TaskRun], base: str) -> Iterator[Comp
 
 
 def _column(metric: str, run: TaskRun, paired: Paired) -> Column | None:
-    """Read a metric of the paired questions; None if some lack it, as metrics of one kind of question do."""
+    """Read a metric of the paired questions; None if some lack it.
+
+    Metrics of one kind of question are such.
+    """
     logged = [run.samples[doc_id].logged for doc_id in paired.doc_ids]
     if not all(metric in each for each in logged):
         return None

@@ -17,7 +17,9 @@ _QUALITY = 70
 
 
 def thumbnails(videos: Iterable[str]) -> dict[str, list[str]]:
-    """Read frames, evenly spaced, as data URLs of JPEGs; [] for a video that is not at hand or cannot be read.
+    """Read evenly spaced frames as data URLs of JPEGs.
+
+    A video that is missing or unreadable has none.
 
     Args:
         videos: paths.

@@ -71,7 +71,7 @@ class Judge:
 
 
 def connect(url: str, model: str | None = None) -> Judge:
-    """Find the judge's model: the one named, or the first one that the server lists.
+    """Find the judge's model: the named one, or the server's first.
 
     Raises:
         JudgeError: the server does not answer.
@@ -168,7 +168,10 @@ def _texts(sample: Sample, metric: str) -> dict[str, str] | None:
 
 
 def read_verdict(text: str) -> dict[str, Any] | None:
-    """Read the dictionary in a judge's reply: ``score``, a whole number, and ``pred`` where it was asked for."""
+    """Read the dictionary in a judge's reply; None if there is none.
+
+    ``score`` is a whole number, ``pred`` yes or no where it was asked for.
+    """
     found = _DICTIONARY.search(text)
     try:
         verdict = ast.literal_eval(found[0]) if found else None

@@ -36,7 +36,7 @@ class Column:
 
 
 def column_of(metric: str, logged: Sequence[Any]) -> Column | None:
-    """Read one metric's logged values; None if any of them has an unknown form."""
+    """Read one metric's logged values; None for an unknown form."""
     found = [_read(metric, each) for each in logged]
     values = [each for each in found if each is not None]
     if len(values) < len(found):
@@ -47,9 +47,10 @@ def column_of(metric: str, logged: Sequence[Any]) -> Column | None:
 
 
 def _read(metric: str, logged: Any) -> tuple[float, bool] | None:
-    """Return the value, and whether it is a judge's score; None for an unknown form.
+    """Return a value, and whether it is a judge's score.
 
-    The forms are those of the tasks that lmms-eval 0.7.3 and this package have. An unknown one is never guessed.
+    None for an unknown form, which is never guessed. The known ones are those of the tasks that lmms-eval 0.7.3 and this
+    package have.
     """
     match logged:
         case bool() | int() | float():

@@ -53,7 +53,7 @@ def write_page(
 
 
 def _first_metrics(compared: Compared) -> list[Comparison]:
-    """The first metric of each task: right or wrong where there is one."""
+    """Choose a metric for each task: right or wrong where there is one."""
     first: dict[str, Comparison] = {}
     for each in sorted(compared.comparisons, key=lambda each: not each.is_right):
         first.setdefault(each.task, each)
@@ -61,7 +61,7 @@ def _first_metrics(compared: Compared) -> list[Comparison]:
 
 
 def _questions(compared: Compared, each: Comparison, numbers: dict[str, int]) -> list[dict[str, Any]]:
-    """List a task's questions for the page; prompts are their ``numbers``, which grow."""
+    """List a task's questions; prompts are given by their ``numbers``, which grow."""
     methods = [method for method in compared.methods if method.label in each.cells]
     known = {method.label: _videos(method, each.task) for method in methods}
     rows = []

@@ -27,7 +27,10 @@ class _Strict(BaseModel):
 
 
 class Place(_Strict):
-    """The task and metric here that measure a figure; ``items`` where they differ from the benchmark's."""
+    """The task and metric here that measure a figure.
+
+    ``items``: number of questions, where it differs from the benchmark's.
+    """
 
     task: str
     metric: str

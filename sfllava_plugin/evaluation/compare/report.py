@@ -14,7 +14,7 @@ from sfllava_plugin.evaluation.compare.tables import unanswered
 
 
 def as_json(compared: Compared, published: Beside, judge: str | None = None) -> dict[str, Any]:
-    """Everything in the table, unrounded, and the value of each method for each paired question."""
+    """Return everything in the table, unrounded, and each question's values."""
     return {
         "reference": compared.reference,
         "judge": judge,

@@ -109,7 +109,9 @@ class Results:
 def read_methods(
     folder: Path, label: str | None = None, accept: Callable[[Results], bool] = lambda _: True
 ) -> list[Method]:
-    """Read every method in a folder: runs of one model with the same arguments are one method.
+    """Read every method in a folder.
+
+    Runs of one model with the same arguments are one method.
 
     Args:
         label: the name of the method; by default the folder's, and of several methods also their arguments.
@@ -166,7 +168,7 @@ def _add(method: Method, results: Results) -> None:
 
 
 def _task_run(results: Results, task: str) -> TaskRun | str:
-    """Read one task's samples; or return the reason why the run is unfinished.
+    """Read one task's samples, or say why the run is unfinished.
 
     Raises:
         Unpaired: a question is there twice.
@@ -231,7 +233,7 @@ def _sum(counts: list[Mapping[str, Any]], name: str) -> int | None:
 
 
 def _seconds(results: Results, answered: int) -> tuple[float | None, bool]:
-    """Return the time of a question, and whether it includes loading the model."""
+    """Return a question's time, and whether it includes loading the model."""
     throughput = results.content.get("throughput") or {}
     if isinstance(latency := throughput.get("avg_latency"), int | float):
         return float(latency), False
@@ -261,5 +263,5 @@ def _arguments(given: Any) -> str:
 
 
 def _whole(number: Any) -> int | None:
-    """A number of questions; None for a share of them, as `--limit 0.1` leaves it."""
+    """Return a number of questions; None for a share (`--limit 0.1`)."""
     return int(number) if isinstance(number, int | float) and number >= 1 else None

@@ -78,9 +78,9 @@ def interval(means: Floats, clusters: int) -> tuple[float, float]:
 
 
 def student_t(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t; to 1e-3 from 10 degrees of freedom on.
+    """Return the 97.5 % quantile of Student's t.
 
-    Abramowitz and Stegun, 26.7.5.
+    To 1e-3 from 10 degrees of freedom on (Abramowitz and Stegun, 26.7.5).
     """
     z = NormalDist().inv_cdf(0.975)
     first = (z**3 + z) / 4
@@ -104,9 +104,9 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def sign_flip(sums: Floats, draws: int = DRAWS, seed: int = _SEED) -> float:
-    """Return the two-sided p of a permutation test that swaps the two methods video by video.
+    """Return the two-sided p of a permutation test over videos.
 
-    Exact if there are at most ``draws`` ways to swap, otherwise of random ones.
+    It swaps the two methods video by video: in all ways if there are at most ``draws``, otherwise in random ones.
 
     Args:
         sums: [clusters] of differences.

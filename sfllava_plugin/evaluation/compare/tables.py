@@ -14,7 +14,7 @@ _STARS = ((0.01, "**"), (0.05, "*"))
 
 
 def markdown(compared: Compared, published: Beside, judge: str | None = None) -> str:
-    """Write the table of the methods, the published rows beneath it, and what a reader must know of both."""
+    """Write the methods, the published rows, and what a reader must know."""
     header = ["method", *(_title(each) for each in compared.comparisons)]
     header += ["tokens in", "tokens out", "calls", "s/question", "no answer"]
     rows = [_method_row(compared, method) for method in compared.methods]
@@ -56,7 +56,10 @@ def signed(number: float, digits: int) -> str:
 
 
 def costs(compared: Compared, method: Method) -> list[str]:
-    """Mean tokens in and out, calls and seconds of a question, and the number of empty replies."""
+    """Return the mean costs of a question, and the number of empty replies.
+
+    Costs are tokens in and out, calls, and seconds.
+    """
     tasks = list(dict.fromkeys(each.task for each in compared.comparisons if method.label in each.cells))
     samples = [sample for task in tasks for sample in method.tasks[task].samples.values()]
     runs = [method.tasks[task] for task in tasks]

@@ -56,7 +56,10 @@ def _read(folder: Path, task: str) -> Trace | None:
 
 
 def _agrees(trace: Trace, replies: Mapping[Any, str]) -> bool:
-    """Tell whether the samples can come from this trace: a task sees the letter or the start of the text."""
+    """Tell whether the samples can come from this trace.
+
+    A task receives the letter, or the start of the text.
+    """
     for doc_id, reply in replies.items():
         row = trace.rows.get(doc_id)
         if row is None:

@@ -87,7 +87,7 @@ class Job:
     extra: Sequence[str] = ()
 
     def command(self, contender: Contender, tasks: Sequence[str]) -> list[str]:
-        """The call of lmms-eval."""
+        """Return the call of lmms-eval."""
         command = [sys.executable, "-m", "lmms_eval", "--model", contender.model, "--tasks", ",".join(tasks)]
         command += ["--model_args", contender.model_args] if contender.model_args else []
         command += ["--include_path", str(self.tasks_folder), "--log_samples"]
@@ -96,7 +96,7 @@ class Job:
         return [*command, *self.extra]
 
     def method(self, contender: Contender) -> Method | None:
-        """What a method has finished, under its label; None if that is nothing."""
+        """Read what a method has finished; None if that is nothing."""
         try:
             found = read_methods(
                 self.output / contender.folder, contender.label, lambda results: contender.ran(results, self.limit)
@@ -106,7 +106,7 @@ class Job:
         return found[0]
 
     def missing(self, contender: Contender) -> list[str]:
-        """The tasks and groups that a method has not finished."""
+        """List the tasks and groups that a method has not finished."""
         method = self.method(contender)
         if method is None:
             return list(self.tasks)
@@ -165,7 +165,7 @@ def evaluate(contenders: Sequence[Contender], job: Job, *, keep_going: bool = Fa
 
 
 def _run(command: Sequence[str]) -> int:
-    """Run lmms-eval; its output goes to standard error, for ours is the table."""
+    """Run lmms-eval; its output goes to standard error, since ours is the table."""
     with _terminated_as_interrupted(), subprocess.Popen(command, stdout=2) as process:
         try:
             return process.wait()
