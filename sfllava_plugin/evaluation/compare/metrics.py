@@ -49,8 +49,8 @@ def column_of(metric: str, logged: Sequence[Any]) -> Column | None:
 def _read(metric: str, logged: Any) -> tuple[float, bool] | None:
     """Return a value, and whether it is a judge's score.
 
-    None for an unknown form, which is never guessed. The known ones are those of the tasks that lmms-eval 0.7.3 and this
-    package have.
+    None for an unknown form, which is never guessed. The known forms are those of the tasks that lmms-eval 0.7.3 and
+    this package have.
     """
     match logged:
         case bool() | int() | float():
