@@ -39,7 +39,7 @@ def compare(
         list[str], typer.Argument(metavar="[LABEL=]FOLDER...", help="Result folders of lmms-eval, of any models.")
     ],
     task: Annotated[
-        list[str] | None, typer.Option("-t", "--task", help="A task or group; repeat it. By default all shared tasks.")
+        list[str] | None, typer.Option("-t", "--task", help="A task or group; repeat it. By default all.")
     ] = None,
     reference: _Reference = None,
     published: _Published = "7b",

@@ -92,7 +92,7 @@ def compare(methods: Sequence[Method], reference: str | None = None, tasks: Sequ
 
     Args:
         reference: label of the method that the others are compared with; by default the first.
-        tasks: tasks or groups; by default every task that two methods have.
+        tasks: tasks or groups; by default every task that a method has.
 
     Raises:
         ValueError: unknown or repeated label, unknown task.
@@ -110,19 +110,14 @@ def compare(methods: Sequence[Method], reference: str | None = None, tasks: Sequ
     refused: list[str] = []
     for task in chosen(methods, tasks):
         runs = {method.label: method.tasks[task] for method in methods if task in method.tasks}
-        missing = [method for method in methods if task not in method.tasks]
-        refused += [_absence(task, method) for method in missing if tasks or task in method.unfinished]
+        refused += [_absence(task, method) for method in methods if task not in method.tasks]
         if len(runs) < 2:
-            if not missing:
-                continue
-            refused += [] if tasks else [f"{task}: only {next(iter(runs))} answered it"]
             continue
         found = list(_metrics(task, runs, base))
         if not found:
             names = sorted({name for run in runs.values() for name in run.reported})
             refused.append(f"{task}: not comparable: no value of each question in {', '.join(names) or 'its results'}")
         comparisons += found
-    refused = list(dict.fromkeys(refused))
     if not comparisons:
         reasons = f": {'; '.join(refused)}" if refused else ""
         raise Unpaired(f"{' and '.join(labels)} have nothing in common that can be compared{reasons}")

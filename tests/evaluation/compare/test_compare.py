@@ -171,6 +171,19 @@ def test_unfinished_runs_are_named(tmp_path):
         read_methods(tmp_path / "none")
 
 
+def test_a_task_that_nobody_finished_is_named(tmp_path):
+    for name in ("first", "second"):
+        folder = write(tmp_path / name, {"quiz": rows([1, 0]), "long": rows([1, 0])})
+        [samples] = folder.rglob("*_samples_long.jsonl")
+        samples.write_text(samples.read_text().splitlines()[0] + "\n")
+    compared = compare(read(tmp_path / "first", tmp_path / "second"))
+    assert [each.task for each in compared.comparisons] == ["quiz"]
+    assert [reason.partition(": 2026")[0] for reason in compared.not_comparable] == [
+        "long: first has not finished it",
+        "long: second has not finished it",
+    ]
+
+
 def test_a_foreign_models_folder_is_read_like_ours(tmp_path, pair):
     foreign = tmp_path / "foreign"
     write(foreign, {"quiz": rows([1] * 300)}, model="video_llava", model_args="pretrained=x/Video-LLaVA-7B-hf")

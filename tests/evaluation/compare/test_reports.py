@@ -137,7 +137,7 @@ def test_what_cannot_be_compared_is_said_and_gives_exit_code_1(sfllava, tmp_path
     code, out, err = sfllava("compare", tmp_path / "ours", tmp_path / "theirs")
     assert code == 1
     assert sorted(err.splitlines()) == [
-        "sfllava: alone: only ours answered it",
+        "sfllava: alone: theirs lacks it",
         "sfllava: odd: not comparable: no value of each question in wups",
     ]
     assert "- Left out: odd: not comparable" in out
@@ -157,7 +157,7 @@ def test_what_cannot_be_compared_is_said_and_gives_exit_code_1(sfllava, tmp_path
         (
             ["{ours}", "{other}"],
             1,
-            "ours and other have nothing in common that can be compared: quiz: only",
+            "ours and other have nothing in common that can be compared: quiz: other lacks it",
         ),
         (["{ours}", "{theirs}", "--json", "{tmp}/none/out.json"], 2, "out.json"),
     ],
