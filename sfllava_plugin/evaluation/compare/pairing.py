@@ -74,7 +74,9 @@ def _videos(doc_ids: Sequence[DocId], runs: Mapping[str, TaskRun]) -> dict[DocId
     by_method: list[dict[DocId, str]] = []
     for run in runs.values():
         rows = run.trace.rows if run.trace else {}
-        by_method.append({doc_id: str(rows[doc_id]["video"]) for doc_id in doc_ids if doc_id in rows})
+        # A question about text alone has an empty name.
+        sent = {doc_id: str(rows[doc_id]["video"]) for doc_id in doc_ids if doc_id in rows}
+        by_method.append({doc_id: video for doc_id, video in sent.items() if video})
         logged = {doc_id: run.samples[doc_id].video for doc_id in doc_ids}
         by_method.append({doc_id: video for doc_id, video in logged.items() if video})
     videos: dict[DocId, str] = {}

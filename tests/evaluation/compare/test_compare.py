@@ -62,6 +62,13 @@ def test_videos_of_a_trace_widen_the_interval(tmp_path):
     assert (narrow.p, wide.p_over_videos > narrow.p_over_videos) == (wide.p, True)
 
 
+def test_questions_about_text_alone_are_not_about_one_video(tmp_path):
+    folders = [write(tmp_path / name, {"quiz": rows([1, 0] * 20)}) for name in ("first", "second")]
+    write_trace(tmp_path / "first", "quiz", [traced(doc_id, "") for doc_id in range(40)])
+    [each] = compare(read(*folders)).comparisons
+    assert (each.paired.by_video, each.videos) == (False, 40)
+
+
 def test_a_trace_of_other_replies_does_not_count(tmp_path):
     folder = write(tmp_path / "first", {"quiz": rows([1, 0, 1])})
     write_trace(folder, "quiz", [traced(doc_id, "a.mp4", text="B) no", answer="B") for doc_id in range(3)])
