@@ -1,4 +1,4 @@
-"""The command `sfllava`: models, prepare, ask, batch, limits, shapes, tasks-dir, check.
+"""The command `sfllava`: models, prepare, ask, batch, compare, versus, limits, shapes, tasks-dir, check.
 
 Exit codes: 0 done, 1 some questions failed or the check found a fault, 2 wrong usage or input, or the engine did not
 start, 3 the engine died. Errors are one line on standard error.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 
+from sfllava_plugin._cli_compare import add_commands
 from sfllava_plugin._cli_parts import (
     EngineArguments,
     ModelOption,
@@ -198,6 +199,9 @@ def batch(
         return provenance.describe_model(model, arguments, elsewhere=ray is not None)
 
     return command.run(questions, output, answering, describe, overwrite=overwrite)
+
+
+add_commands(app)
 
 
 @app.command(epilog=example("SFLLAVA_REGISTRY=my-models.yaml sfllava limits"))
