@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sfllava_plugin.tokens import arrangement as arrangements
 from sfllava_plugin.tokens.arrangement import Part
 from sfllava_plugin.tokens.base import TokenLayout
 from sfllava_plugin.tokens.geometry import Grid
@@ -89,8 +90,15 @@ class SlowFast(TokenLayout):
             raise PathwayError(f"{self}: the fast grid is finer than the tower's {grid}")
 
     def parts(self, frames: int, grid: Grid) -> list[Part]:
+        return self._parts(self.slow_frames(frames), frames, grid)
+
+    def count(self, frames: int, grid: Grid) -> int:
+        # Which frames are slow, which only torch tells, makes no difference.
+        return arrangements.count(self._parts(range(self.slow.frames), frames, grid), self.arrangement)
+
+    def _parts(self, slow: Iterable[int], frames: int, grid: Grid) -> list[Part]:
         return [
-            Part(tuple(self.slow_frames(frames)), *pooled_shape(self.slow.pool, grid)),
+            Part(tuple(slow), *pooled_shape(self.slow.pool, grid)),
             Part(tuple(range(frames)), self.fast.height, self.fast.width),
         ]
 
