@@ -61,7 +61,7 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 
 def marked(names: Iterable[str]) -> list[Any]:
-    """Mark, for `make names` alone, the names that are not among the few."""
+    """Mark the names outside the few, which only `make names` runs."""
     return [name if name in FEW else pytest.param(name, marks=pytest.mark.names) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""Folders written aside and moved into place whole; those of killed processes are removed.
+"""Write folders aside, and clear away those of killed processes.
 
 Preparing PLLaVA writes gigabytes, and a process that is killed leaves them behind. Each such folder holds a lock file,
 which its process keeps locked. The system unlocks it when the process ends, whatever its number or its machine.
@@ -18,7 +18,7 @@ _SUFFIX = ".writing"
 
 @contextmanager
 def aside(directory: Path) -> Iterator[Path]:
-    """Make a new folder beside ``directory``, and remove it afterwards unless it was moved.
+    """Make a folder beside ``directory``; remove it unless it was moved.
 
     Raises:
         OSError: it cannot be made.
@@ -34,7 +34,7 @@ def aside(directory: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left in ``folder``, and nothing that a living one writes."""
+    """Remove what killed processes left in ``folder``; spare running ones."""
     for holder in folder.glob(f".*{_SUFFIX}"):
         try:
             # Without a lock file it has only just been made, or is not ours.

@@ -1,4 +1,4 @@
-"""Room for a question: the context, less the tokens of a video and of its time instruction."""
+"""Check that a video and its time instruction leave room for a question."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def shortage(
     video: VideoConfig, frames: int, context: int, load_tokenizer: Callable[[], "PreTrainedTokenizerBase"]
 ) -> str | None:
-    """Say why a video leaves no token for a question; None if it does.
+    """Say why a video leaves no room; None if it does.
 
     Args:
         frames: of the video.

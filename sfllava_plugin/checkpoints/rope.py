@@ -1,4 +1,4 @@
-"""The positions a language model reads, and scaling them as an entry asks.
+"""Scale the positions of a language model as an entry asks.
 
 An entry's factor multiplies the positions of the files. LLaVA-NeXT-Video's reach further unscaled, because its program
 reads past their end (families/next_video.py); a factor does not multiply these: linear-2 means 2 x 4096 there, too.
@@ -59,5 +59,5 @@ def positions(found: dict[str, Any]) -> int:
 
 
 def context(asked: int | None, found: dict[str, Any]) -> int:
-    """Return the context: as asked, but no longer than the positions of `fields`."""
+    """Return the context asked for, at most the positions of `fields`."""
     return min(asked or positions(found), positions(found))

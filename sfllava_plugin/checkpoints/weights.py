@@ -50,4 +50,4 @@ def tensors(folder: Path) -> Iterator[tuple[str, TensorSlice]]:
                     yield name, weights.get_slice(name)
         except SafetensorError as error:
             reason = " ".join(str(error).split())
-            raise CheckpointError(f"{path}: is damaged ({reason}); get it anew") from error
+            raise CheckpointError(f"{path}: is damaged ({reason}); fetch it again") from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def apply(arguments: "EngineArgs", set_by_user: Collection[str]) -> None:
-    """Replace the key ``rope`` in the overrides of a model directory by the fields of vLLM's own.
+    """Replace the key ``rope`` in the overrides by vLLM's own fields.
 
     The context follows the positions, as in an entry of the registry, unless it is among the arguments ``set_by_user``.
 

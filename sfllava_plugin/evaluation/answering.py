@@ -116,7 +116,7 @@ class Answering:
             log_metrics(seconds, tokens, tokens / seconds, more)
 
     def _key(self, question: Question) -> str | None:
-        """Everything an answer depends on besides the run; None if its video is missing."""
+        """All an answer depends on but the run; None without its video."""
         prompt = self._runner.prompt_of(question)
         if isinstance(question.video, tuple):
             video = identity(question.video)

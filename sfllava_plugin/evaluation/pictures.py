@@ -14,7 +14,7 @@ from sfllava_plugin.checkpoints.prepare import cache_folder
 
 
 class PictureFiles:
-    """Write pictures to a temporary folder beside the journals, each under the hash of its content."""
+    """Pictures in a temporary folder, each named by its content's hash."""
 
     def __init__(self) -> None:
         self._folder: TemporaryDirectory[str] | None = None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 def longest_instruction(frames: int, seconds: float) -> str:
-    """Write the instruction of a video of ``seconds``, in line breaks; a shorter video's is no longer."""
+    """Write the longest instruction of any video up to ``seconds`` long."""
     # Counted by a rate that is rounded down, times are up to half as long again.
     last = math.ceil(1.5 * seconds)
     return f"\n{time_instruction(last, 1.0, [last] * frames)}\n"

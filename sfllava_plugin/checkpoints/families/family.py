@@ -150,7 +150,7 @@ class Family(ABC):
         return config
 
     def stretch(self, text: PreTrainedConfig, found: Format) -> None:  # noqa: B027 - most families read their files' own
-        """Let positions reach as far as the family's program reads them, whatever the files say."""
+        """Extend the positions to those the family's program reads."""
 
     def geometry(self, folder: Path, found: Format, config: LlavaNextConfig) -> Geometry:
         """Read the geometry of the checkpoint's tower.
@@ -188,7 +188,7 @@ class Family(ABC):
         )
 
     def settings(self, config: dict[str, Any]) -> Native:
-        """Return the settings a checkpoint was trained with, where config.json tells more than the family."""
+        """Return the settings a checkpoint was trained with, by its config.json."""
         return self.native
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Turn questions into frames or pictures and token ids, for the queue in order.py."""
+"""Turn questions into frames, pictures and token ids."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -113,7 +113,7 @@ class QuestionPlanner:
         return sum(count((image.height, image.width), several=several) for image in medium)
 
     def prefix(self, prompt: Prompt) -> tuple[int, ...]:
-        """Return the tokens up to and including the video or the last picture."""
+        """Return the tokens through the video, or through the last picture."""
         return prompt.prefix(self._marker)
 
     def needs_embeddings(self, video: Medium, prompts: Sequence[Prompt]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question's tokens, with one marker in place of its video or of each picture.
+    """A question's tokens, with a marker for its video or each picture.
 
     Attributes:
         text: the whole prompt, from the chat template.
@@ -25,7 +25,7 @@ class Prompt:
     continuation: list[int]
 
     def prefix(self, marker: int) -> tuple[int, ...]:
-        """Return the tokens up to and including the video, or the last picture."""
+        """Return the tokens through the video, or through the last picture."""
         last = next((at for at in reversed(range(len(self.token_ids))) if self.token_ids[at] == marker), None)
         return tuple(self.token_ids if last is None else self.token_ids[: last + 1])
 
