@@ -33,8 +33,7 @@ def apply(arguments: "EngineArgs", set_by_user: Collection[str]) -> None:
     from sfllava_plugin.checkpoints import rope
 
     described = manifest(arguments.model)
-    if (known := described.get(POSITIONS)) is None:
-        raise ValueError(f"{KEY}.rope: {arguments.model} was written by an earlier release: prepare the model again")
+    known = described[POSITIONS]
     positions = rope.chosen(checked_rope(own["rope"]), known["checkpoint"], known["files"])
     rest = {name: value for name, value in own.items() if name != "rope"}
     arguments.hf_overrides = overrides | {KEY: rest, "text_config": positions | overrides.get("text_config", {})}
